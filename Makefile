@@ -28,8 +28,8 @@ SERVER_PART = $(patsubst %,tests/test_%.py,sync crash index exchange runs tags c
 	$(patsubst %,tests/web/test_%.py,classify search jobs)
 SERVER_SUITES = $(SERVER_PART) $(patsubst %,tests/test_%.py,answers attribution beside_others bounds classify cli cli_lab \
 	cli_vectors cli_words closing columnar deciding explain familiarity few_shot given intake interrupts \
-	lab_duplicates lab_smooth large_index learning library library_eval next once output plan reasons room scoring seals \
-	several store_model temperature together unknown waiting words zero_shot) tests/web
+	lab_duplicates lab_smooth large_index learning library library_eval map next once output plan reasons room scoring \
+	seals several store_model temperature together unknown waiting words zero_shot) tests/web
 
 test-server:
 	ZSINDEX_TEST_LIBRARY=postgres $(PYTHON) -m pytest $(SERVER_SUITES)

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import threading
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 from tabulate import tabulate
 
-from zsindex.index import snapshots
 from zsindex.lab import layout
+from zsindex.lab.kept_map import KeptMap
 from zsindex.library import Library
 from zsindex.records import Candidate
 from zsindex.web import Limits, Security, create_app
@@ -64,8 +63,7 @@ def make(folder: Path, n: int) -> Path:
         view = library.view()
         ids = np.unique(view.image_ids)
         found = layout.Layout(ids, points[: len(ids)].astype(np.float32), len(ids), len(ids))
-        record = partial(snapshots.record_map, library.session.storage, view.model_id)
-        layout.save(found, snapshots.map_file(library.path, view.info.fingerprint), record=record)
+        KeptMap(library.session.storage, view.model_id, view.info.fingerprint).save(found)
     return folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -87,13 +87,20 @@ others_are_none = click.option(
 )
 truth_options = options.together(names, others_are_none)
 seed = click.option("--seed", type=options.Whole(min=0), default=0, show_default=True, help="Random seed.")
-resamples = click.option(
-    "--resamples",
-    type=options.Whole(min=0),
-    default=1000,
-    show_default=True,
-    help="Bootstrap resamples for the intervals; 0 for no intervals.",
-)
+
+
+def resampled(default: int) -> Callable[[options.F], options.F]:
+    """The option for how many resamples intervals are made of."""
+    return click.option(
+        "--resamples",
+        type=options.Whole(min=0),
+        default=default,
+        show_default=True,
+        help="Bootstrap resamples for the intervals; 0 for no intervals.",
+    )
+
+
+resamples = resampled(1000)
 
 
 @click.command(cls=options.Filtered)
@@ -512,6 +519,9 @@ def _rows(result: Evaluation) -> Iterator[Sequence[Any]]:
                 yield report.name, label.label, name, *estimate.to_dict().values(), label.photos
             if label.average_precision is not None:
                 yield report.name, label.label, "map", *label.average_precision.to_dict().values(), label.photos
+            if label.label in report.f1_differences:
+                difference = report.f1_differences[label.label]
+                yield report.name, label.label, "difference in f1", *difference.to_dict().values(), label.photos
 
 
 def _table(result: Evaluation) -> str:
@@ -526,11 +536,16 @@ def _table(result: Evaluation) -> str:
     ]
     if len(result.reports) > 1:
         rows = [
-            [report.name, *(_percent(report.differences.get(name), sign=True) for name in measures)]
+            [
+                report.name,
+                *(_percent(report.differences.get(name), sign=True) for name in measures),
+                report.gained,
+                report.lost,
+            ]
             for report in result.reports[1:]
         ]
-        header = [f"minus {first.name}", *(MEASURES[name] for name in measures)]
-        parts.append(table(header, rows, align=["left", *["right"] * len(measures)]))
+        header = [f"minus {first.name}", *(MEASURES[name] for name in measures), "photos gained", "lost"]
+        parts.append(table(header, rows, align=["left", *["right"] * (len(measures) + 2)]))
     for report in result.reports:
         title = f"{report.name}: " if len(result.reports) > 1 else ""
         worst = sorted(report.labels, key=lambda label: (label.f1.value, label.label))[:WORST]

@@ -220,7 +220,7 @@ def show_templates(name: str, library: options.Place | None, as_json: bool) -> N
         texts = BUILT_IN[name]
     else:
         with options.open_library(library) as opened:
-            texts = opened.templates.resolve(name)
+            texts = opened.templates.get(name)
     if as_json:
         write_json(list(texts), sys.stdout)
     else:

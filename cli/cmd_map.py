@@ -1,4 +1,4 @@
-"""zsindex map build|show|export"""
+"""zsindex map build|show|export|plot"""
 
 from __future__ import annotations
 
@@ -123,6 +123,53 @@ def export(fmt: str, output: Path | None, library: options.Place | None, **model
             write_names((row[0] for row in rows), out, fmt=fmt)
         else:
             out.writelines(f"{x:9.3f} {y:9.3f}  {shown(path)}\n" for path, _, x, y in rows)
+
+
+@map.command()
+@click.argument("file", type=options.FilePath(dir_okay=False, path_type=Path))
+@click.option(
+    "--by", type=click.Choice(["folder", "year"]), help="Colour photos by their folder, or when they were taken."
+)
+@options.which_labels
+@options.label_set
+@options.template
+@options.library
+@options.which_model
+@options.quiet
+def plot(
+    file: Path,
+    by: str | None,
+    label: tuple[str, ...],
+    label_file: str | None,
+    label_set: str | None,
+    template: tuple[str, ...],
+    library: options.Place | None,
+    quiet: bool,
+    **model: Any,
+) -> None:
+    """Draw the map into FILE.png, .svg or .pdf: photos as points, in the colours of what they are coloured by.
+
+    That is the best of some labels, the folder, or the year; without any of these all points are grey.
+    """
+    from zsindex.classification.options import Question
+
+    kind = file.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg", "pdf"):
+        raise click.BadParameter("its name must end in .png, .svg or .pdf", param_hint="FILE")
+    asked = bool(label or label_file or label_set)
+    if asked and by is not None:
+        raise click.UsageError("colour by labels, or --by something: leave one out")
+    labels = options.labels_from(label, label_file, template, saved=label_set) if asked else None
+    with options.open_library(library, quiet=quiet, **model) as opened:
+        question = Question(
+            labels, label_set=label_set, template=template if label_set and template else None, sync=False
+        )
+        answer = opened.classify(question) if asked else None
+        drawn = opened.map.plot(kind, by=by, answer=answer)
+    if drawn is None:
+        raise click.ClickException(NO_MAP)
+    with destination(file, binary=True) as out:
+        out.write(drawn)
 
 
 def _summary(found: Layout) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import options
-from .cmd_eval import names, seed
+from .cmd_eval import names, resampled, seed
 from .output import CSV, destination, note, plural, table, write_csv, write_json, write_ndjson
 
 if TYPE_CHECKING:
@@ -42,13 +42,7 @@ def prior() -> None:
 @options.filters
 @options.temperature
 @options.truncate
-@click.option(
-    "--resamples",
-    type=options.Whole(min=0),
-    default=200,
-    show_default=True,
-    help="Bootstrap resamples for the intervals; 0 for no intervals.",
-)
+@resampled(200)
 @seed
 @click.option(
     "--format",

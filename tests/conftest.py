@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,7 +25,11 @@ settings.load_profile("untimed")
 
 
 def pytest_sessionstart() -> None:
-    """Over a server, if that is asked for."""
+    """With Ctrl-C as ever, which a shell has those ignore that it runs in the background, and what they start; and over
+    a server, if that is asked for.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if on_server.asked():
         on_server.start()
 

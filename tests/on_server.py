@@ -140,7 +140,7 @@ def sessions(folder: Path) -> int:
 
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
     with psycopg.connect(_url("postgres")) as link:
-        for _ in range(100):
+        for _ in range(1500):
             (found,) = link.execute(query, (_database_of(folder),)).fetchone() or (0,)
             link.rollback()
             if not found:

@@ -11,7 +11,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -350,11 +349,10 @@ def test_who_may_only_read_does_not_wait_for_who_is_stopped_as_it_opens_the_libr
         with index.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_SH, 1, is_open)
             fcntl.lockf(file, fcntl.LOCK_EX, 1, to_write)
-            began = time.monotonic()
-            _, found, _ = json.loads(run_unprivileged(READ, str(copy), modules=MODULES))
-            took_s = time.monotonic() - began
-    assert found == paths
-    assert took_s < 9.5, "SQLite waits for 10 s"
+            timed = f"import time\nbegan = time.monotonic()\n{READ}\nprint(time.monotonic() - began)"
+            said, took_s = run_unprivileged(timed, str(copy), modules=MODULES).splitlines()
+    assert json.loads(said)[1] == paths
+    assert float(took_s) < 9.5, "SQLite waits for 10 s"
 
 
 def test_a_read_only_library_can_be_read_when_its_writer_was_killed(folder: Path) -> None:

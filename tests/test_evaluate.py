@@ -192,6 +192,38 @@ def test_a_difference_is_paired() -> None:
     # Of 30 photos that differ among 300: much narrower than either by itself.
     assert gain.high - gain.low == pytest.approx(2 * 1.96 * math.sqrt(0.1 * 0.9 / 300), abs=0.01)
     assert not same.differences["top1"].excludes_zero
+    # Whose they are, and label by label.
+    assert (first.gained, first.lost, first.f1_differences) == (0, 0, {})
+    assert (same.gained, same.lost, second.gained, second.lost) == (0, 0, 30, 0)
+    assert sorted(second.right_unlike(first).tolist()) == wrong.tolist()
+    assert first.right_unlike(second).tolist() == same.right_unlike(first).tolist() == []
+    [worse] = compare([outcome(better, shown), outcome(scores, shown)])[1:]
+    assert (worse.gained, worse.lost) == (0, 30)
+    f1 = {one.label: one.f1.value for one in first.labels}
+    for one in second.labels:
+        found = second.f1_differences[one.label]
+        assert found.value == pytest.approx(one.f1.value - f1[one.label])
+        assert found.low <= found.value <= found.high
+        assert worse.f1_differences[one.label].value == pytest.approx(-found.value)
+
+
+def test_labels_of_both_are_compared_wherever_they_stand() -> None:
+    scores, shown = made_up(60, n_answers=3)
+    turned = [[2 - answer for answer in said] for said in shown]
+    one = outcome(scores, shown, answers=("a", "b", "c"))
+    other = outcome(scores[:, ::-1], turned, answers=("c", "x", "a"))
+    found = compare([one, other], n_resamples=20)[1]
+    assert list(found.f1_differences) == ["c", "a"]
+    assert {(e.value, e.low, e.high) for e in found.f1_differences.values()} == {(0.0, 0.0, 0.0)}
+
+
+def test_photos_that_differ_come_with_those_first_where_both_were_sure() -> None:
+    first = outcome([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]], [[0], [0], [0]], answers=("a", "b"))
+    other = outcome([[0.4, 0.6], [0.1, 0.9], [0.7, 0.3]], [[0], [0], [0]], answers=("a", "b"))
+    one, two = compare([first, other], n_resamples=0)
+    assert one.right_unlike(two).tolist() == [0, 1]  # 0.6 and 0.6: in their order
+    assert two.right_unlike(one).tolist() == [2]
+    assert (two.gained, two.lost) == (1, 2)
 
 
 def test_without_resamples_there_is_no_interval() -> None:

@@ -251,11 +251,12 @@ def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
     here = threading.main_thread().ident
     stop, n_elsewhere = threading.Event(), 0
     lock = FolderLock(folder, "test", timeout_s=20)
-    came = []
+    came, handled = [], 0
     may_come = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal may_come
+        nonlocal may_come, handled
+        handled += 1
         if may_come:
             may_come = False
             raise KeyboardInterrupt
@@ -270,7 +271,10 @@ def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
                     connection.execute(f"INSERT OR REPLACE INTO settings (key, value) VALUES ('b', '{n_elsewhere}')")
 
     def interrupt() -> None:
-        for _ in range(100):
+        for n in range(100):
+            while not may_come or handled < n:  # of several that wait the system makes one
+                if stop.wait(0.0005):
+                    return
             if stop.wait(chance.uniform(0.0005, 0.006)):
                 return
             assert here is not None
@@ -286,8 +290,8 @@ def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
         interrupting.start()
         while interrupting.is_alive():
             try:
-                may_come = True
                 while interrupting.is_alive():
+                    may_come = True
                     with lock.hold("here"):
                         n += 1
                     with database.writing("test") as connection:

@@ -1327,7 +1327,11 @@ def test_names_that_stand_for_versions_and_built_in_sets_are_refused(library: Li
             library.templates.save(name, templates)
     assert library.templates.save("mine", ["plain", "a {}"]) == ("{}", "a {}")
     assert library.classify(["red"], template="mine").run.templates == ("{}", "a {}")
+    assert library.templates.get("mine") == ("{}", "a {}")
+    assert library.templates.get("plain") == ("{}",)
     library.templates.remove("mine")
+    with pytest.raises(UnknownTemplateSet, match="none is saved"):
+        library.templates.get("mine")
     with pytest.raises(BadTemplate, match="openai-80"):
         library.classify(["red"], template="mine")
     with pytest.raises(UnknownTemplateSet):

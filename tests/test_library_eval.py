@@ -409,7 +409,13 @@ def test_eval_compares(run: Callable[..., Result], tmp_path: Path) -> None:
     files = ["--labels", tmp_path / "one.txt", "--labels", tmp_path / "two.json", "--label-set", "saved"]
     result = run("eval", *files, "--map", f"@{tmp_path / 'map.json'}", "--resamples", "50")
     assert re.search(r"^minus one .*\n-+.*\ntwo +-\d", result.stdout, re.MULTILINE)
-    assert re.search(r"^saved@1 +\+0\.0 \(\+0\.0 … \+0\.0\)", result.stdout, re.MULTILINE)
+    assert re.search(r"^saved@1 +\+0\.0 \(\+0\.0 … \+0\.0\).* 0 +0$", result.stdout, re.MULTILINE)
+    rows = list(csv.DictReader(io.StringIO(run("eval", *files, *MAP, "--resamples", "0", "--format", "csv").stdout)))
+    f1 = {(row["report"], row["label"]): float(row["value"]) for row in rows if row["measure"] == "f1"}
+    differences = {(row["report"], row["label"]): row for row in rows if row["measure"] == "difference in f1"}
+    assert {report for report, _ in differences} == {"two", "saved@1"}
+    for (report, label), row in differences.items():
+        assert float(row["value"]) == pytest.approx(f1[report, label] - f1["one", label])
     document = json.loads(
         run("eval", "--label-set", "saved", *MAP, "--compare-templates", f"@{tmp_path / 'templates.txt'}",
             "--compare-templates", "plain", "--format", "json").stdout

@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner
 from zsindex.cli import cli
 
+from tests import on_server
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from zsindex.errors import ExtraMissing, LibraryReadOnly, NoVectors, Stopped
 from zsindex.index.snapshots import map_file
 from zsindex.index.vectors import VectorTable
-from zsindex.lab import layout, neighbours
+from zsindex.lab import layout, neighbours, plots
 from zsindex.lab.layout import Layout, Points
 from zsindex.library import Library
 from zsindex.records import FloatArray, IdArray, Progress
@@ -213,9 +214,13 @@ def test_a_damaged_file_is_as_none_and_is_thrown_away(library: Library, how: str
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
     file.write_bytes({"flipped": content, "cut": content[:50], "foreign": b""}[how])
-    assert library.map.layout() is None
     [problem] = library.check().problems
     assert problem == f"map of fake: {file.name} is damaged, or of another state of this library"
+    if on_server.is_of(library.path):  # which has the map: the file is a copy
+        assert where(library.map.layout()) == made
+        assert library.check().ok
+        return
+    assert library.map.layout() is None
     assert library.check(fix=True).remaining == ()
     assert not file.exists()
     assert where(library.map.build()) == made
@@ -236,6 +241,26 @@ def test_one_that_is_stopped_leaves_what_was_there(library: Library, album: Path
     assert [file.suffix for file in sorted((library.path / "index").iterdir()) if file.suffix in (".map", ".tmp")] == [
         ".map"
     ]
+
+
+def test_what_is_placed_on_an_old_map_does_not_replace_a_new_one(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.map.build()
+    photo(album / "new.png", "blue", mark=99)
+    library.sync(album)
+    really, made = layout.place, list[Layout]()
+
+    def place(*args: Any, **options: Any) -> Points:
+        with Library.open(library.path, encoder=FakeEncoder()) as other:
+            made.append(other.map.build(seed=1))
+        return really(*args, **options)
+
+    monkeypatch.setattr(layout, "place", place)
+    placed = library.map.layout()
+    assert placed is not None
+    assert placed.added == 1
+    assert where(library.map.layout()) == where(made[0])
 
 
 def test_without_the_extra_it_says_what_to_install(
@@ -285,3 +310,72 @@ def test_the_command_line_makes_it_and_writes_where_photos_are(library: Library)
     assert {row["path"] for row in rows} == set(library.view().paths)
     assert run("export", "--format", "csv").splitlines()[0] == "path,image_id,x,y"
     assert len(run("export").splitlines()) == 20
+
+
+def test_the_command_line_draws_it(library: Library, album: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+
+    def run(*arguments: object, code: int = 0) -> str:
+        asked = ["map", "plot", *map(str, arguments), "--library", str(library.path)]
+        found = CliRunner().invoke(cli, asked, env={"COLUMNS": "200"})
+        assert found.exit_code == code, found.output
+        return found.output
+
+    assert "there is no map yet" in run(tmp_path / "a.png", code=1)
+    library.map.build()
+    run(tmp_path / "a.png", "--by", "folder")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    run(tmp_path / "a.svg")
+    assert b"<svg" in (tmp_path / "a.svg").read_bytes()
+    assert "must end in .png, .svg or .pdf" in run(tmp_path / "a.txt", code=2)
+    assert "leave one out" in run(tmp_path / "a.png", "--by", "year", "-l", "red", code=2)
+    with pytest.raises(ValueError, match="one thing"):
+        library.map.plot(by="year", answer=library.classify(["red"], sync=False))
+
+
+def test_a_picture_of_it_has_the_colours_of_what_photos_belong_to(
+    library: Library, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    photo(album / "below" / "one.png", "red", mark=50)
+    library.sync(album)
+    made = library.map.build()
+    drawn: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(plots, "scatter", lambda *given: drawn.append(given) or b"")
+    answer = library.classify(["red", "blue"], sync=False)
+    library.map.plot("svg", answer=answer)
+    library.map.plot(by="folder")
+    library.map.plot()
+    best = {image: row.predictions[0].label for image, row in zip(answer.image_ids.tolist(), answer, strict=True)}
+    (points, names, of, title, kind), (_, folders, in_folder, _, _), (_, _, alone, _, _) = drawn
+    np.testing.assert_array_equal(points, made.points)
+    assert [names[n] for n in of.tolist()] == [best[image] for image in made.ids.tolist()]
+    assert (title, kind) == ("21 photos by answer", "svg")
+    assert sorted(folders) == [".", "below"]
+    paths = library.photos.paths_of(made.ids.tolist())
+    assert [folders[n] for n in in_folder.tolist()] == [
+        "below" if "below" in paths[image][0] else "." for image in made.ids.tolist()
+    ]
+    assert alone.tolist() == [-1] * 21
+
+
+@pytest.mark.parametrize("n", [300, 30_000])
+def test_a_picture_says_what_its_colours_mean(n: int) -> None:
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(0)
+    points = rng.normal(0, 1, (n, 2)).astype(np.float32)
+    names = ["_$5 & $6", *(f"folder {k} {'x' * 60}" for k in range(1, 30)), "nobody's"]
+    of = np.minimum(rng.integers(-1, 40, n), 29)  # the last but one has the most, the last one none
+    of[: n // 10] = 0
+    figure = plots._scattered(points, names, of, "$ by folder")
+    [legend] = figure.legends
+    told = [text.get_text() for text in legend.get_texts()]
+    most = 24 if n == 300 else 8
+    assert len(told) == most + 2
+    assert told[0].startswith("…")
+    assert told[0].endswith(f"x  {np.count_nonzero(of == 29):,}")
+    assert told[1] == f"_$5 & $6  {np.count_nonzero(of == 0):,}"
+    assert told[-2].startswith(f"{30 - most} others")
+    assert told[-1] == f"none  {np.count_nonzero(of < 0):,}"
+    assert sum(len(drawn.get_offsets()) for drawn in figure.axes[0].collections) == n
+    assert plots.scatter(points, names[:1], np.zeros(n, dtype=np.int64), "", "svg").count(b"<use") < 1000

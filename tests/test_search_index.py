@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -346,8 +347,15 @@ def test_a_backup_that_is_put_back_knows_nothing_of_what_came_after_it(
 
 
 def test_a_build_that_is_stopped_goes_on(
-    pgvector: Server, storage: PostgresStorage, model: ModelRow, queries: FloatArray, monkeypatch: pytest.MonkeyPatch
+    pgvector: Server,
+    storage: PostgresStorage,
+    url: str,
+    model: ModelRow,
+    queries: FloatArray,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    import psycopg
+
     monkeypatch.setattr(nearest_storage, "_PART_ROWS", 100)
     monkeypatch.setattr(nearest_storage, "_POLL_S", 0.001)
     add_photos(storage, model, clustered(1500))
@@ -367,7 +375,17 @@ def test_a_build_that_is_stopped_goes_on(
     assert storage.nearest.row(model.id) is None
     assert told[-1] == ("copy", 300)
     as_all_compared(storage, model, queries)
-    assert run("graph", 0) is None
+
+    def held(nearest: object, row: NearestRow, **options: Any) -> bool:
+        """As the server makes a large graph: it is not at its end before somebody stops it."""
+        with psycopg.connect(url) as other:
+            other.execute(f"LOCK TABLE {nearest_storage.SEARCH_SCHEMA}.{row.table} IN ROW EXCLUSIVE MODE".encode())
+            return make_graph(nearest, row, **options)
+
+    make_graph: Callable[..., bool] = nearest_storage.PostgresNearest.make_graph
+    with monkeypatch.context() as patch:
+        patch.setattr(nearest_storage.PostgresNearest, "make_graph", held)
+        assert run("graph", 0) is None
     assert told[:2] == [("copy", 300), ("copy", 400)], "it went on"
     assert told[-1][0] == "graph"
     assert run("measure", 0) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from tests import photos
 from tests.fakes import COLOURS, FakeEncoder
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
+from tests.waiting import WAIT_S, until
 from zsindex.errors import CopyRefused, LibraryClosed, LibraryNotFound, NotALibrary
 from zsindex.index.snapshots import IndexRebuilt, VectorIndex
 from zsindex.library import Library
@@ -262,6 +264,19 @@ class Slow(FakeEncoder):
         return super().encode_images(pixels)
 
 
+class Beside(Slow):
+    """One that begins when all others do, too."""
+
+    def __init__(self, all_at_it: threading.Barrier) -> None:
+        super().__init__()
+        self._all_at_it = all_at_it
+
+    def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
+        if not self.batches:
+            self._all_at_it.wait(WAIT_S)
+        return super().encode_images(pixels)
+
+
 def many(folder: Path, n: int, *, seed: int = 0) -> Path:
     """Photos of which no two are the same."""
     folder.mkdir(parents=True)
@@ -280,7 +295,8 @@ def test_several_syncs_of_the_same_photos_encode_each_once(url: str, tmp_path: P
     album = many(tmp_path / "album", 120)
     for i in range(0, 120, 7):  # copies
         photos.save(album / f"copy of {i:03}.png", photos.noise(i, 16, 12))
-    encoders = [Slow() for _ in range(n_syncs)]
+    all_at_it = threading.Barrier(n_syncs)
+    encoders = [Beside(all_at_it) for _ in range(n_syncs)]
     libraries = [Library.open(url, encoder=encoder, batch_size=8) for encoder in encoders]
     reports = sync_at_once(libraries, album)
     assert sum(encoder.image_count for encoder in encoders) == 120
@@ -303,12 +319,11 @@ def test_a_sync_goes_on_when_the_server_is_started_anew(tmp_path: Path) -> None:
         with Library.open(own.new_library(), encoder=encoder, batch_size=4) as library:
             with ThreadPoolExecutor(1) as pool:
                 syncing = pool.submit(library.sync, album)
-                while encoder.image_count < 12:
-                    time.sleep(0.01)
+                until(lambda: encoder.image_count >= 12)
                 own.stop(signal.SIGQUIT)
                 time.sleep(0.3)
                 own.start()
-                report = syncing.result(60)
+                report = syncing.result(WAIT_S)
             assert (report.added + report.unchanged, report.left, report.skipped) == (60, 0, 0)
             assert encoder.image_count == 60
             assert library.status().images == 60

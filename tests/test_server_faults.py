@@ -773,13 +773,14 @@ def test_machines_do_not_overwrite_each_others_graphs_nor_use_those_of_another_h
 # --- copies that are killed -------------------------------------------------------------------------------------------
 
 COPY = """
-import sys, time
+import sys
 from zsindex.library import Library
 from zsindex.storage import copying
 copying._BATCH_ROWS = 3
 def tell(progress):
     print(progress.stage, flush=True)
-    time.sleep(0.05)
+    if sys.argv[3] == "in steps":
+        sys.stdin.readline()
 Library.copy(sys.argv[1], sys.argv[2], progress=tell)
 print("done", flush=True)
 """
@@ -812,14 +813,23 @@ def test_a_copy_that_is_killed_again_and_again_comes_to_its_end(way: str, server
         source, target = target, tmp_path / "copied"
     lots, kills, copying_at = random.Random(way), 0, 0
     while kills < 15 and not is_whole(target):
-        program = [sys.executable, "-c", COPY, str(source), str(target)]
-        with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
+        # At any instant, or in the midst of the copy, after some more of its steps.
+        blindly = kills % 3 == 2
+        program = [sys.executable, "-c", COPY, str(source), str(target), "at once" if blindly else "in steps"]
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
             assert process.stdout is not None
-            blindly = kills % 3 == 2
-            if not blindly and process.stdout.readline():  # it copies by now
+            if blindly:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(lots.uniform(0, 1.5))
+            elif process.stdout.readline():
                 copying_at += 1
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(lots.uniform(0, 1.5 if blindly else 0.4))
+                for _ in range(lots.randrange(8)):
+                    process.stdin.write(b"\n")
+                    process.stdin.flush()
+                    process.stdout.readline()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(lots.uniform(0, 0.05))
             process.kill()
         kills += 1
     assert copying_at >= 2

@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from tests.waiting import WAIT_S, until
 from zsindex.classification import scores
 from zsindex.classification.scores import classify
 from zsindex.index import cores, nearest
@@ -23,7 +25,7 @@ from zsindex.records import Activation, FloatArray, IdArray
 
 Searches: TypeAlias = Together[nearest._Products, FloatArray]
 
-N, DIM, WAIT_S = 20_000, 128, 30.0
+N, DIM = 20_000, 128
 
 
 def unit(n: int, seed: int) -> FloatArray:
@@ -65,17 +67,9 @@ class Held:
         monkeypatch.setattr(nearest, "_one_pass", one_pass)
 
 
-def wait_until(it_is_so: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if it_is_so():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it does not come to be so")
-
-
 def all_wait(together: Together[Any, Any], n: int) -> None:
     """Until so many wait for the pass that is held."""
-    wait_until(lambda: len(together._waiting) == n)
+    until(lambda: len(together._waiting) == n)
 
 
 def of_rows(vectors: VectorTable, query: FloatArray) -> tuple[IdArray, FloatArray]:
@@ -332,25 +326,37 @@ def test_whom_nobody_waits_for_is_left_out(
     assert held.queries == [1, 1]
 
 
-def test_who_was_answered_together_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_answered_and_who_waited_meanwhile_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(together_module, "_PATIENCE", 1e6)
     monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", WAIT_S)
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(together_module, "time", clock)
+
+    began = threading.Event()
 
     def make(asked: Sequence[int]) -> Sequence[int]:
         sizes.append(len(asked))
         if len(sizes) == 1:
+            began.set()
             all_wait(waiting, 4)
-        elif len(sizes) == 3:
+        elif len(sizes) == 4:
             monkeypatch.setattr(together_module, "_LONGEST_PATIENCE_S", 0.01)
+        clock.now += WAIT_S  # a pass that takes long, so that the next one waits for long
         return asked
 
     waiting = Together[int, int](make, lambda asked, other: True)
+
+    def ask(number: int, times: int = 3) -> list[int]:
+        return [waiting.ask(number + 10 * n) for n in range(times)]
+
     with ThreadPoolExecutor(5) as pool:
-        assert sorted(pool.map(waiting.ask, range(5))) == [0, 1, 2, 3, 4]
-        assert sorted(pool.map(waiting.ask, range(4))) == [0, 1, 2, 3]
+        first = pool.submit(ask, 4, times=4)
+        assert began.wait(WAIT_S)  # who comes before it has begun is answered with it
+        assert list(pool.map(ask, range(4))) == [[n, n + 10, n + 20] for n in range(4)]
+        assert first.result(WAIT_S) == [4, 14, 24, 34]
+    assert sizes == [1, 5, 5, 5]  # the first comes back in time for the pass of the other four
     assert waiting.ask(7) == 7  # and nobody is waited for in vain for long
-    assert sizes == [1, 4, 4, 1]
+    assert sizes == [1, 5, 5, 5, 1]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -378,11 +384,11 @@ def test_passes_get_the_cores_by_turns() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         long = pool.submit(cores.on_all, work, items("long", 60))
-        wait_until(lambda: at_work[0] == 2)
+        until(lambda: at_work[0] == 2)
         short = pool.submit(cores.on_all, work, items("short", 10))
         workers = cores._workers
         assert workers is not None
-        wait_until(lambda: len(workers._passes) == 2)
+        until(lambda: len(workers._passes) == 2)
         both_are_there.set()
         short.result(WAIT_S)
         long.result(WAIT_S)

@@ -15,12 +15,12 @@ import zsindex.index.snapshots
 import zsindex.session.model
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
+from tests.waiting import WAIT_S
 from zsindex.errors import ModelUnavailable
 from zsindex.library import Library
 from zsindex.services.search import Search
 from zsindex.upkeep import maintenance
 
-WAIT_S = 30.0
 LABELS = ["red", "blue"]
 
 

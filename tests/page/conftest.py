@@ -77,7 +77,7 @@ def start(library: Library, album: Path) -> Iterator[Start]:
     def begin(tokens: tuple[Token, ...] = (), **security: Any) -> str:
         listening = listen("127.0.0.1", 0)
         port = listening.getsockname()[1]
-        guard = Security(loopback_hosts(port), tokens=tokens, photo_folders=(str(album),), **security)
+        guard = Security(loopback_hosts(port), tokens=tokens, **{"photo_folders": (str(album),), **security})
         thumbnails = album.parent / "thumbnails"
         app = create_app(library, security=guard, limits=Limits(requests_per_s=0), thumbnails=thumbnails)
         config = uvicorn.Config(app, ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=2)

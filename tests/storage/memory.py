@@ -37,6 +37,7 @@ from zsindex.records import (
     IncompletePhoto,
     ModelInfo,
     ModelSpec,
+    Progress,
     SkippedFile,
     SkipReason,
 )
@@ -224,6 +225,7 @@ class MemoryLibrary:
         self.writing = threading.RLock()
         self.locks = {name: threading.Lock() for name in ("sync", "facts", "jobs", "index")}
         self.purposes: dict[str, str] = {}
+        self.told: dict[str, Progress] = {}
 
 
 class MemoryLock:
@@ -250,12 +252,21 @@ class MemoryLock:
             finally:
                 self._depth -= 1
                 if not self._depth:
+                    self._library.told.pop(self._name, None)
                     self._library.locks[self._name].release()
         finally:
             self._between_threads.release()
 
     def is_held(self) -> bool:
         return self._depth > 0
+
+    def tell(self, progress: Progress) -> None:
+        if self._depth:
+            self._library.told[self._name] = progress
+
+    def told(self) -> list[tuple[str, Progress]]:
+        progress = self._library.told.get(self._name)
+        return [] if progress is None else [(self._library.purposes[self._name], progress)]
 
     def _busy(self) -> LibraryBusy:
         holder = self._library.purposes.get(self._name, "another handle")
@@ -1169,12 +1180,12 @@ class MemoryLabels(_Part):
         with self._storage.write("remove a temperature") as state:
             return state.temperatures.pop(model_id, None) is not None
 
-    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any, *, keep: int | None = None) -> None:
         with self._storage.write("remember what was computed") as state:
             state.derived.pop((model_id, kind, key), None)
             state.derived[self._storage.require_model(state, model_id), kind, key] = json.dumps(body)
             same = [k for k in state.derived if k[:2] == (model_id, kind)]
-            for old in same[:-MOST_DERIVED]:
+            for old in same[: -(keep or MOST_DERIVED)]:
                 del state.derived[old]
 
     def runs(self) -> list[tuple[str, dict[str, Any], str]]:

@@ -15,12 +15,10 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -29,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.ports import free_port
+from tests.waiting import WAIT_S, until
 
 VARIABLE = "ZSINDEX_TEST_POSTGRES"
 # Who runs the server where root runs the tests.
@@ -137,9 +138,7 @@ class Server:
             user = pwd.getpwnam(NOBODY)
             os.chown(self.folder, user.pw_uid, user.pw_gid)
             self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         password_file = self.folder / "password"
         password_file.write_text(self.password, encoding="utf-8")
@@ -182,21 +181,22 @@ class Server:
             )
         import psycopg
 
-        for _ in range(600):
+        def answers() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.log()
             try:
                 psycopg.connect(self.url("postgres"), connect_timeout=2).close()
-                return
             except psycopg.OperationalError:
-                if self.process.poll() is not None:
-                    raise RuntimeError(self.log()) from None
-                time.sleep(0.05)
-        raise RuntimeError(f"the server does not answer: {self.log()}")
+                return False
+            return True
+
+        until(answers)
 
     def stop(self, how: int = signal.SIGINT) -> None:
         """Stop it: SIGINT rolls back what is in work, SIGQUIT is a crash."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(60)
+            self.process.wait(WAIT_S)
 
     def promote(self) -> None:
         """Make a standby a server of its own."""

@@ -16,7 +16,7 @@ from tests.libraries import add_images, add_model, add_photos, digest_of, fake_i
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, ModelPruned
-from zsindex.records import FloatArray
+from zsindex.records import FloatArray, Progress
 from zsindex.storage.protocol import Lock, Storage
 from zsindex.storage.rows import (
     CorrectionEntry,
@@ -356,6 +356,26 @@ def test_a_lock_can_be_held_twice_by_one_thread_of_a_handle_and_by_no_other(
             pass
     with lock_of(other).hold("try"):
         pass
+
+
+def test_who_holds_a_lock_tells_others_how_far_the_work_is(
+    storage: Storage, other: Storage, lock_of: Callable[[Storage], Lock]
+) -> None:
+    lock, theirs = lock_of(storage), lock_of(other)
+    lock.tell(Progress("encode", 1, 9))  # it is not held
+    assert theirs.told() == []
+    with lock.hold("sync it all"):
+        assert theirs.told() == []
+        lock.tell(Progress("scan", 5000))
+        lock.tell(Progress("encode", 1, 9))
+        theirs.tell(Progress("encode", 8, 9))  # who does not hold it
+        for asked in (lock, theirs):
+            [(who, progress)] = asked.told()
+            assert "sync it all" in who
+            assert progress == Progress("encode", 1, 9)
+    assert theirs.told() == []
+    with theirs.hold("again"):
+        assert lock.told() == []
 
 
 def test_nothing_lags_where_it_is_stored(storage: Storage, other: Storage) -> None:

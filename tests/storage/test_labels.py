@@ -316,6 +316,8 @@ def test_only_so_much_is_kept_of_what_was_computed(storage: Storage, labels: Lab
         0,
         0,
     )
+    labels.save_derived(model.id, "kind", "few", "few", keep=2)
+    assert [storage.reads.derived(model.id, "kind", key) for key in ("2", "new", "few")] == [None, "new", "few"]
 
 
 @pytest.fixture

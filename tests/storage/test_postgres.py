@@ -26,6 +26,7 @@ import sqlalchemy as sa
 from tests.libraries import add_images, add_model, add_photos, digest_of, photo, unit_vectors
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
+from tests.waiting import until
 from zsindex.errors import (
     LibraryBusy,
     LibraryDamaged,
@@ -39,7 +40,7 @@ from zsindex.errors import (
     NotALibrary,
     StorageFailed,
 )
-from zsindex.records import Candidate, SkipReason
+from zsindex.records import Candidate, Progress, SkipReason
 from zsindex.storage.claims import Claim
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ImageRecord, ImportedPhoto, ModelRow
@@ -410,7 +411,7 @@ def test_a_library_goes_on_after_its_connections_are_cut(
     storage.reads.files()
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
     server.execute(cut.format(name_of(url)))
-    time.sleep(0.05)
+    until(lambda: not sessions(server, url))
     assert len(storage.reads.files()) == 2
     assert add_photos(storage, model, unit_vectors(3), folder="/more")
 
@@ -514,9 +515,9 @@ def test_a_standby_answers_and_stores_nothing_until_it_is_promoted(
             return False  # it is not there yet
         return True
 
-    wait_for(opens)
+    until(opens)
     second = PostgresStorage.open(standby.url(name), folder=tmp_path)
-    wait_for(lambda: len(second.reads.files()) == 3)
+    until(lambda: len(second.reads.files()) == 3)
     assert not second.writable
     assert (first.lags(), second.lags()) == (False, True)
     standby.execute("SELECT pg_wal_replay_pause()")
@@ -526,7 +527,7 @@ def test_a_standby_answers_and_stores_nothing_until_it_is_promoted(
     assert second.has_reached(seen)
     assert not second.has_reached(first.position())
     standby.execute("SELECT pg_wal_replay_resume()")
-    wait_for(lambda: second.has_reached(first.position()))
+    until(lambda: second.has_reached(first.position()))
     assert second.photos.roots() == ["/photos"]
     with pytest.raises(LibraryReadOnly, match="connect to the primary"):
         add_photos(second, model, unit_vectors(1), folder="/more")
@@ -538,7 +539,7 @@ def test_a_standby_answers_and_stores_nothing_until_it_is_promoted(
     url = f"postgresql://postgres:{primary.password}@{both}/{name}?target_session_attrs=read-write"
     third = PostgresStorage.open(url, folder=tmp_path)
     add_photos(third, model, unit_vectors(2, seed=1), folder="/third")
-    wait_for(lambda: len(second.reads.files()) == 5)
+    until(lambda: len(second.reads.files()) == 5)
     primary.stop(signal.SIGQUIT)
     standby.promote()
     add_photos(third, model, unit_vectors(2, seed=2), folder="/later")
@@ -628,7 +629,7 @@ def test_a_batch_that_waits_can_be_interrupted(
 
     def press_once_it_waits() -> None:
         waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        wait_for(lambda: server.execute(waiting))
+        until(lambda: server.execute(waiting))
         os.kill(os.getpid(), signal.SIGINT)
 
     # Where the tests run in the background a shell has them ignore it.
@@ -708,7 +709,7 @@ def test_libraries_do_not_wait_for_one_another(storage: PostgresStorage, server:
 def test_what_others_are_shown_fits() -> None:
     long = databases.signature("record what was written into sidecars and more than that")
     assert len(long) == 63
-    assert "record what was written" in databases._read_signature(long)
+    assert "record what was written" in databases._read_signature(long)[0]
 
 
 def test_syncs_share_their_lock_and_exclude_what_deletes(
@@ -718,7 +719,10 @@ def test_syncs_share_their_lock_and_exclude_what_deletes(
     monkeypatch.setattr(other.sync_lock, "timeout_s", 0.05)
     with storage.sync_lock.hold("sync", shared=True):
         with other.sync_lock.hold("sync", shared=True):
-            pass
+            storage.sync_lock.tell(Progress("scan", 7))
+            other.sync_lock.tell(Progress("encode", 1_000_000, 2_000_000))
+            told = dict(map(reversed, storage.sync_lock.told()))  # type: ignore[arg-type]
+            assert told.keys() == {Progress("scan", 7), Progress("encode", 1_000_000, 2_000_000)}
         with pytest.raises(LibraryBusy, match=": sync, since"), other.sync_lock.hold("prune"):
             pass
     with storage.sync_lock.hold("prune"), pytest.raises(LibraryBusy, match=": prune, since"):
@@ -769,7 +773,7 @@ def test_claims_end_with_their_process(storage: PostgresStorage, url: str, model
         assert process.stdout.readline() == "Claim.MINE\n"
         assert claims.take(digest) is Claim.ELSEWHERE
         process.kill()
-        wait_for(lambda: claims.take(digest) is Claim.MINE)
+        until(lambda: claims.take(digest) is Claim.MINE)
 
 
 def test_who_loses_the_connection_claims_anew(
@@ -912,21 +916,13 @@ def sessions(server: Server, url: str) -> int:
     return int(str(found[0]))
 
 
-def wait_for(condition: Any) -> None:
-    for _ in range(200):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come to that")
-
-
 def test_a_closed_library_has_no_session_nor_one_that_was_forgotten(server: Server, url: str, tmp_path: Path) -> None:
     storage = PostgresStorage.open(url, folder=tmp_path)
     add_photos(storage, add_model(storage), unit_vectors(2))
     storage.reads.files()
     assert 2 <= sessions(server, url) <= 4
     storage.close()
-    wait_for(lambda: sessions(server, url) == 0)
+    until(lambda: sessions(server, url) == 0)
     storage = PostgresStorage.open(url, folder=tmp_path)
     add_model(storage)
     storage.reads.files()
@@ -934,7 +930,7 @@ def test_a_closed_library_has_no_session_nor_one_that_was_forgotten(server: Serv
     import gc
 
     gc.collect()
-    wait_for(lambda: sessions(server, url) == 0)
+    until(lambda: sessions(server, url) == 0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

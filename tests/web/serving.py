@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,18 +19,22 @@ import httpx
 
 import zsindex.session.model
 from tests.fakes import FakeEncoder
+from tests.waiting import WAIT_S, until
 from zsindex.records import FloatArray
 
-# So many milliseconds for each photo.
-VARIABLE = "ZSINDEX_TEST_ENCODE_MS"
+# A file that says how many seconds each photo takes; none where there is no such file.
+VARIABLE = "ZSINDEX_TEST_SLOW_WHILE"
 ROOT = Path(__file__).parents[2]
 
 
 class Slow(FakeEncoder):
-    """Takes the time that the environment says."""
+    """Takes its time while the file is there that the environment names: as long as a test needs it to be at work."""
 
     def encode_images(self, pixels: Sequence[FloatArray]) -> FloatArray:
-        time.sleep(int(os.environ.get(VARIABLE, "0")) / 1000 * len(pixels))
+        begun, slow_while = time.monotonic(), Path(os.environ[VARIABLE])
+        with suppress(FileNotFoundError):
+            while time.monotonic() < begun + float(slow_while.read_text(encoding="ascii")) * len(pixels):
+                time.sleep(0.01)
         return super().encode_images(pixels)
 
 
@@ -42,25 +46,28 @@ class Serving:
         lines: what it has said.
     """
 
-    def __init__(self, *arguments: object, encode_ms: int = 0) -> None:
+    def __init__(self, *arguments: object, slow_while: Path = Path("none")) -> None:
+        """Args:
+        slow_while: a file. While it is there, each photo takes as many seconds as it says.
+        """
         self.process = subprocess.Popen(
             [sys.executable, __file__, "serve", "--port", "0", *map(str, arguments)],
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), VARIABLE: str(encode_ms)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), VARIABLE: str(slow_while)},
             start_new_session=True,
         )
         self.lines: list[str] = []
         self._told = threading.Event()
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
-        if not self._told.wait(60) or self.process.poll() is not None:
+        if not self._told.wait(WAIT_S) or self.process.poll() is not None:
             self.kill()
             raise AssertionError(f"it did not start: {self.lines}")
         [said] = [found for line in self.lines if (found := re.search(r"serving .* at (http://\S*)/", line))]
         self.url = said[1]
         # With a connection for each request, as a balancer has them.
-        self.client = httpx.Client(base_url=self.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0))
+        self.client = httpx.Client(base_url=self.url, timeout=WAIT_S, limits=httpx.Limits(max_keepalive_connections=0))
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -91,8 +98,8 @@ class Serving:
     def end(self, how: int = signal.SIGTERM) -> int:
         """Tell it to end; returns its exit status."""
         self.process.send_signal(how)
-        status = self.process.wait(60)
-        self._reading.join(60)
+        status = self.process.wait(WAIT_S)
+        self._reading.join(WAIT_S)
         return status
 
     def workers(self) -> list[int]:
@@ -120,15 +127,6 @@ def answered(response: httpx.Response) -> Any:
     """What an answer holds, which is no failure."""
     assert response.status_code in (200, 202), response.text
     return response.json()
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """Wait for something that is true; returns it."""
-    give_up_at = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up_at, "it does not come to that"
-        time.sleep(0.05)
-    return found
 
 
 # Also in processes that are started from this one: their interpreters run this file first.

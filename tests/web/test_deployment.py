@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +19,9 @@ import pytest
 import yaml
 
 from tests.fakes import FakeEncoder
+from tests.ports import free_port
 from tests.scenes import photo
+from tests.waiting import WAIT_S, until
 from tests.web.serving import Serving
 from zsindex.library import Library
 
@@ -48,12 +48,6 @@ def said_by(*command: object, **environment: str) -> str:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- the files --------------------------------------------------------------------------------------------------------
@@ -241,15 +235,12 @@ def running(command: list[str], url: str, **environment: str) -> Iterator[None]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **environment}
     )
     try:
-        give_up_at = time.monotonic() + 30
-        while not answers():
-            assert process.poll() is None, process.stderr and process.stderr.read()
-            assert time.monotonic() < give_up_at
-            time.sleep(0.02)
+        until(lambda: answers() or process.poll() is not None)
+        assert process.poll() is None, process.stderr and process.stderr.read()
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=WAIT_S)
 
 
 @pytest.fixture(params=[nginx, caddy])
@@ -262,7 +253,7 @@ def proxy(request: pytest.FixtureRequest, behind: tuple[int, int, list[str]], tm
 
 def test_the_service_behind_a_proxy_below_a_prefix(proxy: Behind) -> None:
     tls = proxy.url.startswith("https:")
-    with httpx.Client(base_url=proxy.url, verify=False, timeout=30) as browser:
+    with httpx.Client(base_url=proxy.url, verify=False, timeout=WAIT_S) as browser:
         moved = browser.get("/photos")
         assert (moved.status_code, moved.headers["Location"].endswith("/photos/")) == (308, True)
         page = browser.get("/photos/").text
@@ -289,22 +280,20 @@ def test_the_service_behind_a_proxy_below_a_prefix(proxy: Behind) -> None:
 
 def test_what_a_client_says_of_itself_is_not_believed_behind_a_proxy(proxy: Behind) -> None:
     """The proxy adds who it was, and only its word counts."""
-    with httpx.Client(base_url=proxy.url, verify=False, timeout=30) as browser:
+    with httpx.Client(base_url=proxy.url, verify=False, timeout=WAIT_S) as browser:
         mark = f"/v1/images/{proxy.url.rpartition(':')[2]}"
         browser.get(f"/photos{mark}", headers={"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"})
-    seen: list[str] = []
-    for _ in range(100):
+
+    def seen() -> list[str]:
         lines = [json.loads(line) for line in list(proxy.log) if line.startswith("{")]
-        seen = [line["client"] for line in lines if line.get("path") == mark]
-        if seen:
-            break
-        time.sleep(0.05)
-    assert set(seen) == {"127.0.0.1"}
+        return [line["client"] for line in lines if line.get("path") == mark]
+
+    assert set(until(seen)) == {"127.0.0.1"}
 
 
 def test_events_come_through_as_they_happen(proxy: Behind) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=proxy.url, verify=False, timeout=30, headers=headers) as browser:
+    with httpx.Client(base_url=proxy.url, verify=False, timeout=WAIT_S, headers=headers) as browser:
         job = browser.post("/photos/v1/sync", json={})
         with browser.stream("GET", f"{job.headers['Location']}/events") as stream:
             assert stream.headers["Content-Type"].startswith("text/event-stream")

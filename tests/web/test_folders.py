@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,21 @@ def test_folders_that_can_be_synced_are_listed(serve: Serve, library: Library, a
     assert client.get("/v1/folders", params={"path": str(disk)}).json()["parent"] is None
     second = client.get("/v1/folders", params={"path": str(disk / "2019"), "start": 1, "limit": 1}).json()
     assert ([one["name"] for one in second["folders"]], second["total"]) == (["summer"], 3)
+    for name, names in (
+        ("SUM", ["summer"]),
+        ("r", ["summer", "winter"]),
+        ("2019", []),
+        ("", ["in", "summer", "winter"]),
+    ):
+        found = client.get("/v1/folders", params={"path": str(disk / "2019"), "name": name}).json()
+        assert ([one["name"] for one in found["folders"]], found["total"]) == (names, len(names))
+    one = client.get("/v1/folders", params={"path": str(disk / "2019"), "name": "r", "limit": 1}).json()
+    other = client.get("/v1/folders", params={"path": str(disk / "2019"), "name": "r", "cursor": one["next"]}).json()
+    assert ([one["name"] for one in other["folders"]], other["next"]) == (["winter"], None)
+    decomposed = unicodedata.normalize("NFD", "Wälder")
+    (disk / "2019" / decomposed).mkdir()
+    found = client.get("/v1/folders", params={"path": str(disk / "2019"), "name": "wä"}).json()
+    assert [one["name"] for one in found["folders"]] == [decomposed]
 
 
 def test_no_other_folder_is_listed_or_said_to_be_there(serve: Serve, library: Library, disk: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,10 +16,12 @@ from starlette.testclient import TestClient
 from tests.fakes import FakeEncoder
 from tests.processes import Process
 from tests.scenes import damaged, photo
+from tests.waiting import WAIT_S, until
 from tests.web.conftest import Serve
 from zsindex.classification.prompts import prompts_for
 from zsindex.errors import LibraryBusy, StorageFull
 from zsindex.library import Library
+from zsindex.records import Progress
 from zsindex.services.jobs import Jobs
 from zsindex.storage.protocol import Lock
 from zsindex.storage.sqlite import database
@@ -55,7 +56,7 @@ class Held(FakeEncoder):
 
     def encode_images(self, pixels: Any) -> Any:
         self.reached.set()
-        assert self.permits.acquire(timeout=60)
+        assert self.permits.acquire(timeout=WAIT_S)
         return super().encode_images(pixels)
 
 
@@ -97,13 +98,11 @@ def test_progress_comes_while_it_runs_and_reads_go_on(serve: Serve, held: tuple[
     library, encoder, folder = held
     client = serve(library, security={"photo_folders": (str(folder),)})
     job_id = client.post("/v1/sync", json={}).json()["id"]
-    assert encoder.reached.wait(30)
+    assert encoder.reached.wait(WAIT_S)
     assert client.get(f"/v1/jobs/{job_id}").json()["state"] == "running"
     encoder.permits.release(2)
-    deadline = time.monotonic() + 30
-    while len(client.post("/v1/classify", json={"labels": ["red", "blue"]}).json()["results"]) < 8:
-        assert time.monotonic() < deadline
-    assert client.get(f"/v1/jobs/{job_id}").json()["progress"]["done"] == 8
+    until(lambda: len(client.post("/v1/classify", json={"labels": ["red", "blue"]}).json()["results"]) == 8)
+    until(lambda: client.get(f"/v1/jobs/{job_id}").json()["progress"]["done"] == 8)  # told once it is stored
     assert client.get("/v1/search", params={"q": "red"}).json()["hits"]
     encoder.permits.release(100)
     assert end_of(client, job_id)["report"]["encoded"] == 40
@@ -113,7 +112,7 @@ def test_a_job_can_be_cancelled_and_keeps_what_is_done(serve: Serve, held: tuple
     library, encoder, folder = held
     client = serve(library, security={"photo_folders": (str(folder),)})
     running, waiting = (client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"] for _ in range(2))
-    assert encoder.reached.wait(30)
+    assert encoder.reached.wait(WAIT_S)
     assert client.post(f"/v1/jobs/{waiting}/cancel").json()["state"] == "cancelled"
     assert client.post(f"/v1/jobs/{running}/cancel").status_code == 200
     encoder.permits.release(100)
@@ -129,7 +128,7 @@ def test_too_many_jobs_are_refused(serve: Serve, held: tuple[Library, Held, Path
     library, encoder, folder = held
     client = serve(library, security={"photo_folders": (str(folder),)}, limits={"queued_jobs": 1})
     assert client.post("/v1/sync", json={}).status_code == 202
-    assert encoder.reached.wait(30)
+    assert encoder.reached.wait(WAIT_S)
     assert client.post("/v1/sync", json={}).status_code == 202
     refused = client.post("/v1/sync", json={})
     assert (refused.status_code, int(refused.headers["retry-after"]) > 0) == (429, True)
@@ -141,7 +140,7 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
     first = JobRunner(library, most_queued=9)
     job = first.submit([str(folder)], retry_skipped=False)
     waiting = first.submit([str(folder)], retry_skipped=False)
-    assert encoder.reached.wait(30)
+    assert encoder.reached.wait(WAIT_S)
     first.stop_soon()
     encoder.permits.release(1)
     first.stop()
@@ -154,10 +153,7 @@ def test_a_service_that_ends_interrupts_and_the_next_one_goes_on(held: tuple[Lib
     encoder.permits.release(1000)
     second = JobRunner(library, most_queued=9)
     second.start()
-    deadline = time.monotonic() + 60
-    while any(row.state != "done" for row in Jobs(library.session).list()):
-        assert time.monotonic() < deadline, Jobs(library.session).list()
-        time.sleep(0.02)
+    until(lambda: all(row.state == "done" for row in Jobs(library.session).list()))
     second.stop()
     document = second.document(job["id"])
     assert document["report"]["encoded"] == 40 - n
@@ -212,10 +208,7 @@ def test_a_job_that_brings_the_process_down_is_given_up(library: Library) -> Non
     runner = JobRunner(library, most_queued=9)
     runner.start()
     job = runner.submit(None, retry_skipped=False)
-    deadline = time.monotonic() + 30
-    while runner.document(job["id"])["state"] != "done":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: runner.document(job["id"])["state"] == "done")
     runner.stop()
     given_up = runner.document("00aa")
     assert given_up["state"] == "failed"
@@ -235,7 +228,7 @@ def test_one_service_runs_the_jobs_and_others_tell_of_them(
         running, cancelled, last = (
             client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"] for _ in range(3)
         )
-        assert encoder.reached.wait(30)
+        assert encoder.reached.wait(WAIT_S)
         assert client.get(f"/v1/jobs/{running}").json()["state"] == "running"
         assert client.post(f"/v1/jobs/{cancelled}/cancel").json()["state"] == "cancelled"
         told = events(client, running)
@@ -260,7 +253,7 @@ def test_another_service_takes_over(impatient: None, held: tuple[Library, Held, 
     library, encoder, folder = held
     first = JobRunner(library, most_queued=9)
     job = first.submit([str(folder)], retry_skipped=False)
-    assert encoder.reached.wait(30)
+    assert encoder.reached.wait(WAIT_S)
     other = FakeEncoder()
     with Library.open(library.path, encoder=other) as again:
         second = JobRunner(again, most_queued=9)
@@ -289,7 +282,7 @@ def test_whoever_loses_the_lock_lets_go_of_the_job(
     library, encoder, folder = held
     runner = JobRunner(library, most_queued=9)
     job = runner.submit([str(folder)], retry_skipped=False)
-    assert encoder.reached.wait(30)
+    assert encoder.reached.wait(WAIT_S)
     lock = library.session.storage.jobs_lock
 
     def hold(*_: object) -> Any:
@@ -430,14 +423,6 @@ def test_a_service_that_ends_while_a_job_waits_goes_on_with_it(shared: tuple[Lib
     last.stop()
 
 
-def until(condition: Any) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it does not come to that")
-
-
 @pytest.mark.parametrize("where", ["_next", "_try", "_take_over"])
 def test_after_an_error_nothing_is_held(
     shared: tuple[Library, Path, Lock], monkeypatch: pytest.MonkeyPatch, where: str
@@ -513,11 +498,19 @@ def test_what_has_changed_and_what_is_at_work(serve: Serve, held: tuple[Library,
     before = client.get("/v1/library/now").json()
     assert before["job"] is None
     assert client.get("/v1/library/now").json() == before
+    lock = library.session.storage.sync_lock
+    with lock.hold("sync"):
+        lock.tell(Progress("encode", 3, 9))
+        elsewhere = client.get("/v1/library/now").json()["elsewhere"]
+        assert elsewhere.pop("who").partition(", since")[0].endswith(": sync")
+        assert elsewhere == {"stage": "encode", "done": 3, "total": 9}
+    assert client.get("/v1/library/now").json() == before
     first = client.post("/v1/sync", json={"paths": [str(folder)]}).json()["id"]
-    assert encoder.reached.wait(20)
+    assert encoder.reached.wait(WAIT_S)
     second = client.post("/v1/sync", json={"paths": [str(album)]}).json()["id"]
     job = client.get("/v1/library/now").json()["job"]
     assert (job["id"], job["state"]) == (first, "running")  # not the one that waits
+    assert client.get("/v1/library/now").json()["elsewhere"] is None
     encoder.permits.release(1000)
     assert end_of(client, second)["state"] == "done"
     after = client.get("/v1/library/now").json()

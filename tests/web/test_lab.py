@@ -409,6 +409,27 @@ def test_eval_compares_ways_on_corrections_and_folders(
     assert asked["reports"][0]["summary"] == expected.to_dict()["reports"][0]["summary"]
 
 
+def test_photos_on_which_two_ways_differ(client: TestClient, library: Library, album: Path, colours: str) -> None:
+    truth = {str(album / name): label for name, label in TRUTH.items()}
+    # Prompts of another label turn answers round.
+    turned = {label: [other] for label, other in zip(LABELS, [*LABELS[1:], LABELS[0]], strict=True)}
+    asked: dict[str, Any] = {"label_set": colours, "truth": truth, "against": [{"labels": turned}]}
+    [first, other] = post(client, "/v1/eval", **asked, resamples=10)["reports"]
+    assert (first["gained"], first["lost"]) == (0, 0)
+    assert other["lost"] > 0
+    assert set(other["f1_differences"]) <= set(LABELS)
+    for right, n in (("first", other["lost"]), ("other", other["gained"])):
+        found = post(client, "/v1/eval/differing", **asked, right=right)
+        assert found["total"] == len(found["photos"]) == n
+        for one in found["photos"]:
+            assert (one["label"] in one["truth"], one["other"] in one["truth"]) == (right == "first", right == "other")
+    part = post(client, "/v1/eval/differing", **asked, right="first", start=1, limit=1)
+    assert part["photos"] == post(client, "/v1/eval/differing", **asked, right="first")["photos"][1:2]
+    assert post(client, "/v1/eval/differing", 422, **asked, report=2)["type"].endswith(":fields")
+    ways = post(client, "/v1/eval/differing", 422, **{**asked, "against": [{"labels": LABELS}] * 20})
+    assert ways["type"].endswith(":too-much")
+
+
 def test_photos_behind_the_numbers_of_an_eval(client: TestClient, library: Library, album: Path, colours: str) -> None:
     truth = {str(album / name): label for name, label in TRUTH.items()}
     asked = {"label_set": colours, "truth": truth}

@@ -19,7 +19,8 @@ from tests.fakes import FakeEncoder
 from tests.scenes import photo
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
-from tests.web.serving import Serving, answered, until
+from tests.waiting import until
+from tests.web.serving import Serving, answered
 from zsindex.library import Library
 
 pytestmark = pytest.mark.skipif(postgres_server.missing() is not None, reason=str(postgres_server.missing()))
@@ -59,16 +60,26 @@ def jobs_log(serving: Serving, job_id: str) -> list[str]:
     return [line["state"] for line in said if line["event"] == "job" and line["job"] == job_id]
 
 
-def test_two_services_are_one(server: Server, url: str, album: Path) -> None:
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """While it is there photos are encoded slowly."""
+    file = tmp_path / "slow"
+    file.write_text("0.25", encoding="ascii")
+    return file
+
+
+def test_two_services_are_one(server: Server, url: str, album: Path, slow: Path) -> None:
     """A job is asked for, watched and cancelled at either, goes on when the one that runs it is killed, and when the
     library's server is started anew; pages and tags are those of both.
     """
     options = ("--library", url, "--photos", album, "--batch-size", 4)
-    with Serving(*options, encode_ms=30) as first, Serving(*options, encode_ms=30) as second:
+    with Serving(*options, slow_while=slow) as first, Serving(*options, slow_while=slow) as second:
         # Asked for at one, run by the other, cancelled where it is not run.
         job = second.post("/v1/sync", paths=[str(album)])["id"]
         until(lambda: (progress := second.get(f"/v1/jobs/{job}")["progress"]) and progress["stage"] == "encode")
-        runner, other = (first, second) if "running" in jobs_log(first, job) else (second, first)
+        runner, other = until(
+            lambda: next(((a, b) for a, b in ((first, second), (second, first)) if "running" in jobs_log(a, job)), None)
+        )
         with other.client.stream("GET", f"/v1/jobs/{job}/events") as events:
             told = (json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: "))
             assert next(told)["state"] == "running"
@@ -82,6 +93,7 @@ def test_two_services_are_one(server: Server, url: str, album: Path) -> None:
         before = runner.get("/v1/library")["images"]
         until(lambda: other.get("/v1/library")["images"] > before)
         runner.kill()
+        slow.unlink()
         done = other.ended(job)
         assert (done["state"], done["report"]["left"]) == ("done", 0)
         assert [step["state"] for step in done["history"]] == ["queued", "running", "interrupted", "running", "done"]
@@ -135,10 +147,12 @@ def test_two_services_are_one(server: Server, url: str, album: Path) -> None:
             assert {third.end(), other.end()} == {-signal.SIGTERM}
 
 
-def test_a_job_goes_on_when_the_connection_is_cut_that_held_it(server: Server, url: str, album: Path) -> None:
+def test_a_job_goes_on_when_the_connection_is_cut_that_held_it(
+    server: Server, url: str, album: Path, slow: Path
+) -> None:
     name = url.rpartition("/")[2]
     options = ("--library", url, "--photos", album, "--batch-size", 4)
-    with Serving(*options, encode_ms=40) as one, Serving(*options, encode_ms=40) as two:
+    with Serving(*options, slow_while=slow) as one, Serving(*options, slow_while=slow) as two:
         job = one.post("/v1/sync", paths=[str(album)])["id"]
         until(lambda: one.get("/v1/library")["images"] > 8)
         cut = server.execute(
@@ -146,6 +160,7 @@ def test_a_job_goes_on_when_the_connection_is_cut_that_held_it(server: Server, u
             f" WHERE datname = '{name}' AND application_name LIKE 'run jobs|%'"
         )
         assert (True,) in cut
+        slow.unlink()
         done = two.ended(job)
         assert (done["state"], done["report"]["left"]) == ("done", 0)
         # Who held it takes it again, unless the other one was quicker.

@@ -5,7 +5,6 @@ goes on with.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
@@ -17,6 +16,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
+from tests.waiting import WAIT_S, until
 from tests.web.conftest import READ, TOKENS, WRITE, Serve
 from zsindex.classification.options import Question
 from zsindex.library import Library
@@ -243,19 +243,28 @@ def test_photos_are_listed_once_for_all_who_wait(
                 listed += 1
                 if listed == 1:
                     began.set()
-                    assert go_on.wait(30)
+                    assert go_on.wait(WAIT_S)
             return found
 
         monkeypatch.setattr(type(reads), "files", files)
         with ThreadPoolExecutor(9) as pool:
             first = pool.submit(library.view)
-            assert began.wait(30)
+            assert began.wait(WAIT_S)
             new_photo(other, album, "two.png")
+            now = library.session.index._clock
+            came: list[float] = []
+
+            def clock() -> float:
+                came.append(now())
+                return came[-1]
+
+            monkeypatch.setattr(library.session.index, "_clock", clock)
+            monkeypatch.setattr("zsindex.session.index.LONGEST_WAIT_FOR_VIEW_S", WAIT_S)
             waiting = [pool.submit(library.view) for _ in range(8)]
-            time.sleep(0.2)  # until they wait
+            until(lambda: len(came) == 8)  # all have come before the next one lists them
             go_on.set()
-            assert len(first.result(30)) in (46, 47)
-            assert {len(view.result(30)) for view in waiting} == {47}
+            assert len(first.result(WAIT_S)) in (46, 47)
+            assert {len(view.result(WAIT_S)) for view in waiting} == {47}
         assert listed == 2
 
 
@@ -275,9 +284,8 @@ def test_who_waits_for_the_same_question_shares_its_plan(library: Library) -> No
         with answers.turn("the same") as turn:
             first = turn(make)
             waiting = [pool.submit(ask) for _ in range(8)]
-            while answers._turns["the same"].threads < 9:
-                time.sleep(0.01)
-        found = [one.result(30) for one in waiting]
+            until(lambda: answers._turns["the same"].threads == 9)
+        found = [one.result(WAIT_S) for one in waiting]
     assert len(planned) == 2
     assert all(plan is planned[1] for plan in found), "they came after the first one was begun, before the second"
     assert ask() is planned[2]

@@ -9,6 +9,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from tests.fakes import FakeEncoder
+from tests.waiting import WAIT_S, until
 from tests.web.conftest import HOST, READ, TOKENS, URL, WRITE, Serve
 from zsindex.errors import PromptTooLong
 from zsindex.library import Library
@@ -110,12 +112,15 @@ def test_template_sets(client: TestClient) -> None:
     found = {one["name"]: one for one in client.get("/v1/template-sets").json()}
     assert found["mine"]["templates"] == ["a {}", "b {}"]
     assert any(one["built_in"] for one in found.values())
+    assert client.get("/v1/template-sets/mine").json() == found["mine"]
+    assert client.get("/v1/template-sets/plain").json() == {"name": "plain", "templates": ["{}"], "built_in": True}
     answer = client.post("/v1/classify", json={"labels": ["red", "blue"], "templates": ["mine"]}).json()
     assert answer["run"]["templates"] == ["a {}", "b {}"]
     assert client.put("/v1/template-sets/default", json={"templates": ["{}"]}).status_code == 422
     assert client.put("/v1/template-sets/x", json={"templates": ["no place"]}).status_code == 422
     assert client.delete("/v1/template-sets/mine").status_code == 204
     assert client.delete("/v1/template-sets/mine").status_code == 404
+    assert client.get("/v1/template-sets/mine").status_code == 404
 
 
 def test_a_browser_gets_a_session_for_a_token(serve: Serve, library: Library) -> None:
@@ -202,24 +207,22 @@ def test_the_model_is_let_go_of_when_idle_and_comes_back(
     serve: Serve, library: Library, monkeypatch: pytest.MonkeyPatch, album: Path
 ) -> None:
     loaded: list[FakeEncoder] = []
+    now = 0.0
 
     def load(spec: Any, **options: Any) -> FakeEncoder:
         loaded.append(FakeEncoder())
         return loaded[-1]
 
     monkeypatch.setattr("zsindex.session.model.load_encoder", load)
+    monkeypatch.setattr("zsindex.models.encoder.time", SimpleNamespace(monotonic=lambda: now))
     assert not library.session.model.release()  # its encoder was given to it, and could not be loaded again
     with Library.open(library.path) as other:
         client = serve(other, drop_model_after_s=0.2)
         assert client.get("/v1/search", params={"q": "green"}).status_code == 200
         assert len(loaded) == 1
         service = client.app.state.service  # type: ignore[attr-defined]
-        gone = threading.Event()
-        for _ in range(200):
-            if not service.library.session.model.loaded is not None:
-                break
-            gone.wait(0.05)
-        assert not service.library.session.model.loaded is not None
+        now = 0.3
+        until(lambda: service.library.session.model.loaded is None)
         assert client.get("/v1/search", params={"q": "green"}).status_code == 200  # cached: needs no model
         assert len(loaded) == 1
         assert client.get("/v1/search", params={"q": "yellow"}).status_code == 200
@@ -236,25 +239,24 @@ def test_texts_of_simultaneous_requests_go_through_the_model_together() -> None:
         def encode_texts(self, texts: Any, *, truncate: bool = False) -> Any:
             self.calls.append(len(texts))
             self.first.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(WAIT_S)
             return super().encode_texts(texts, truncate=truncate)
 
     slow = Slow()
     shared = OneAtATime(slow)
     with ThreadPoolExecutor(9) as pool:
         first = pool.submit(shared.encode_texts, ["red"])
-        assert slow.first.wait(30)
+        assert slow.first.wait(WAIT_S)
         others = [pool.submit(shared.encode_texts, [f"text {n}", "blue"]) for n in range(6)]
         long = pool.submit(shared.encode_texts, ["word " * 99])
-        while len(shared._waiting) < 7:
-            threading.Event().wait(0.01)
+        until(lambda: len(shared._waiting) == 7)
         slow.go_on.set()
         alone = FakeEncoder()
-        assert np.array_equal(first.result(30), alone.encode_texts(["red"]))
+        assert np.array_equal(first.result(WAIT_S), alone.encode_texts(["red"]))
         for n, other in enumerate(others):
-            assert np.array_equal(other.result(30), alone.encode_texts([f"text {n}", "blue"]))
+            assert np.array_equal(other.result(WAIT_S), alone.encode_texts([f"text {n}", "blue"]))
         with pytest.raises(PromptTooLong):
-            long.result(30)
+            long.result(WAIT_S)
     # One call for all six and the long one, which fails; then each by itself, so that only that one is refused.
     assert slow.calls[:2] == [1, 8]
     assert shared.text_requests == 8
@@ -266,20 +268,19 @@ def test_joined_texts_save_calls() -> None:
 
         def encode_texts(self, texts: Any, *, truncate: bool = False) -> Any:
             self.first.set()
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(WAIT_S)
             return super().encode_texts(texts, truncate=truncate)
 
     slow = Slow()
     shared = OneAtATime(slow)
     with ThreadPoolExecutor(9) as pool:
         futures = [pool.submit(shared.encode_texts, ["red"])]
-        assert slow.first.wait(30)
+        assert slow.first.wait(WAIT_S)
         futures += [pool.submit(shared.encode_texts, [f"text {n % 3}"]) for n in range(8)]
-        while len(shared._waiting) < 8:
-            threading.Event().wait(0.01)
+        until(lambda: len(shared._waiting) == 8)
         slow.go_on.set()
         for future in futures:
-            future.result(30)
+            future.result(WAIT_S)
     assert (shared.text_requests, shared.text_calls) == (9, 2)
     assert sorted(slow.texts) == ["red", "text 0", "text 1", "text 2"]
 
@@ -292,9 +293,5 @@ def test_it_can_be_part_of_another_program(library: Library) -> None:
         assert client.get("/photos/healthz").status_code == 200
         assert client.get("/photos/v1/search", params={"q": "red"}).status_code == 200
         job = client.post("/photos/v1/sync", json={}).json()  # starts without the inner one's lifespan
-        for _ in range(600):
-            if client.get(f"/photos/v1/jobs/{job['id']}").json()["state"] == "done":
-                break
-            threading.Event().wait(0.05)
-        assert client.get(f"/photos/v1/jobs/{job['id']}").json()["state"] == "done"
+        until(lambda: client.get(f"/photos/v1/jobs/{job['id']}").json()["state"] == "done")
     inner.state.service.stop()

@@ -14,14 +14,13 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from tests.fakes import FakeEncoder
+from tests.waiting import WAIT_S, until
 from tests.web.conftest import Serve
 from zsindex.index.together import NobodyWaits, nobody_waits
 from zsindex.library import Library
 from zsindex.web.admission import Admission, Gate
 from zsindex.web.limits import Limits
 from zsindex.web.problems import Problem
-
-WAIT_S = 30.0
 
 
 class Slow(FakeEncoder):
@@ -47,14 +46,6 @@ def slow(tmp_path: Path, new_library: Path, album: Path) -> Iterator[tuple[Libra
     with Library.open(tmp_path / "slow", encoder=encoder) as library:
         yield library, encoder
         encoder.go_on.set()
-
-
-def until(condition: Any) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it does not come to that")
 
 
 def test_new_words_do_not_keep_cached_ones_waiting(serve: Serve, slow: tuple[Library, Slow]) -> None:
@@ -137,14 +128,14 @@ def test_places_are_never_lost_nor_made() -> None:
 def test_who_hangs_up_takes_the_question_along() -> None:
     """What answers is told, in its thread, and nothing is sent to nobody."""
     limits = Limits(requests_per_s=0)
-    gate = Gate(running=1, waiting=1, wait_s=30.0, encoding=1)
+    gate = Gate(running=1, waiting=1, wait_s=WAIT_S, encoding=1)
     hung_up, left = asyncio.Event(), threading.Event()
     sent: list[Message] = []
 
     def answer() -> None:
         is_left = nobody_waits.get()
         assert not is_left()
-        asyncio.run_coroutine_threadsafe(hang_up(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(hang_up(), loop).result(WAIT_S)
         until(is_left)
         left.set()
         raise NobodyWaits
@@ -171,7 +162,7 @@ def test_who_hangs_up_takes_the_question_along() -> None:
         loop = asyncio.get_running_loop()
         admission = Admission(app, limits=limits, gate=gate, refused=lambda _: None, readers=lambda _: True)
         scope = {"type": "http", "path": "/v1/search", "headers": [], "state": {"right": "write"}}
-        await asyncio.wait_for(admission(scope, receive, send), 30)
+        await asyncio.wait_for(admission(scope, receive, send), WAIT_S)
 
     loop: asyncio.AbstractEventLoop
     asyncio.run(ask())

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.scenes import photo
-from tests.web.serving import Serving, until
+from tests.waiting import WAIT_S, until
+from tests.web.serving import Serving
 from zsindex.library import Library
 from zsindex.storage.sqlite import lock
 
@@ -35,7 +36,10 @@ def fill(folder: Path, n: int) -> Path:
 
 def test_workers_serve_until_they_are_told_to_end(library: Path, tmp_path: Path) -> None:
     album = fill(tmp_path / "album", 60)
-    with Serving("--library", library, "--photos", album, "--workers", 2, encode_ms=20) as serving:
+    slow = tmp_path / "slow"
+    slow.write_text("10", encoding="ascii")
+    options = ("--library", library, "--photos", album, "--workers", 2, "--batch-size", 4)
+    with Serving(*options, slow_while=slow) as serving:
         first, second = until(lambda: len(found := serving.workers()) == 2 and found)
         jobs = [serving.post("/v1/sync", paths=[str(album)])["id"]]
         until(lambda: serving.get(f"/v1/jobs/{jobs[0]}")["progress"])
@@ -45,6 +49,7 @@ def test_workers_serve_until_they_are_told_to_end(library: Path, tmp_path: Path)
         new = next(pid for pid in serving.workers() if pid != second)
         os.kill(second, signal.SIGKILL)
         until(lambda: second not in (found := serving.workers()) and len(found) == 2 and new in found)
+        slow.unlink()
         job = serving.ended(jobs[0])
         assert (job["state"], job["report"]["left"]) == ("done", 0)
         assert "interrupted" in [step["state"] for step in job["history"]]
@@ -74,7 +79,7 @@ def test_workers_end_with_their_parent(library: Path, how: str) -> None:
     with Serving("--library", library, "--workers", 2, "-q") as serving:
         workers = until(lambda: len(found := serving.workers()) == 2 and found)
         serving.process.send_signal(getattr(signal, how))
-        serving.process.wait(60)
+        serving.process.wait(WAIT_S)
         until(lambda: not any(map(lock._may_run, workers, [os.uname().nodename] * 2)))
         assert "Traceback" not in "".join(serving.lines)
 
@@ -86,6 +91,6 @@ def test_workers_without_a_library_are_not_started_for_ever(library: Path) -> No
         os.kill(worker, signal.SIGKILL)
         # One that dies as it is asked for a sign of life is waited for, for a minute.
         assert serving.process.wait(180) == 1
-        serving._reading.join(60)
+        serving._reading.join(WAIT_S)
         assert "the library could not be opened; the log says why" in serving.lines[-1]
         assert any("library not opened" in line for line in serving.lines)

@@ -16,6 +16,9 @@ from pathlib import Path
 from zsindex.errors import LibraryBusy, LibraryReadOnly, ModelPruned, StorageFailed, StorageFull, ZsindexError
 from zsindex.index.files import Making
 
+# What keeps a file from being written, or the library from knowing it, where nobody has made a mistake.
+IMPOSSIBLE = (OSError, LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned)
+
 
 def read(file: Path, kind: bytes, *, is_recorded: Callable[[str], bool]) -> memoryview | None:
     """What a file holds; None if there is none, it is damaged, or the library does not know it.
@@ -33,6 +36,16 @@ def read(file: Path, kind: bytes, *, is_recorded: Callable[[str], bool]) -> memo
     found = hashlib.sha256(body)
     whole = content[: len(kind)] == kind and found.digest() == content[len(kind) : head]
     return body if whole and is_recorded(found.hexdigest()) else None
+
+
+def checksum(file: Path, kind: bytes) -> str | None:
+    """The checksum that a file says it has, in hex; None if there is none of this kind. Reads no more than that."""
+    try:
+        with file.open("rb") as content:
+            head = content.read(len(kind) + 32)
+    except OSError:
+        return None
+    return head[len(kind) :].hex() if head[: len(kind)] == kind else None
 
 
 def write(file: Path, kind: bytes, body: bytes, *, record: Callable[[str], None]) -> None:
@@ -69,6 +82,6 @@ def could_write(file: Path, kind: bytes, body: bytes, *, record: Callable[[str],
     """The same, where it does not matter if that is impossible."""
     try:
         write(file, kind, body, record=record)
-    except (OSError, LibraryBusy, LibraryReadOnly, StorageFailed, StorageFull, ModelPruned):
+    except IMPOSSIBLE:
         return False
     return True

@@ -16,9 +16,9 @@ Answer = TypeVar("Answer")
 nobody_waits: ContextVar[Callable[[], bool]] = ContextVar("nobody_waits", default=lambda: False)
 # How often a thread that waits looks whether somebody waits for it.
 _LOOKS_S = 0.25
-# Whoever was answered together is likely to ask again at the same time. For them the next pass waits for so much of
-# what the last one took, and no longer than this.
-_PATIENCE, _LONGEST_PATIENCE_S = 0.5, 0.02
+# Whoever was answered, and whoever waited meanwhile, is likely to be there for the next pass, which costs little more
+# with all of them than with half. So it waits for as many, but no longer than the last one took, and than this.
+_LONGEST_PATIENCE_S = 0.05
 
 
 class NobodyWaits(Exception):
@@ -68,7 +68,7 @@ class Together(Generic[Question, Answer]):
         self._waiting: list[_Asked[Question, Answer]] = []
         self._at_work: _Asked[Question, Answer] | None = None
         self._enough, self._wanted = threading.Event(), 0
-        self._last, self._patient_until = 0, 0.0
+        self._likely, self._patient_until = 0, 0.0
         self.passes = self.questions = 0
 
     def ask(self, question: Question) -> Answer:
@@ -109,9 +109,9 @@ class Together(Generic[Question, Answer]):
 
     def _wait_for_others(self) -> None:
         with self._lock:
-            if len(self._waiting) >= self._last:
+            if len(self._waiting) >= self._likely:
                 return
-            self._wanted = self._last
+            self._wanted = self._likely
             self._enough.clear()
         self._enough.wait(max(0.0, self._patient_until - time.monotonic()))
         self._wanted = 0
@@ -135,12 +135,13 @@ class Together(Generic[Question, Answer]):
             answers = self._make(questions)
         except BaseException:
             with self._lock:
-                self._last = 0
+                self._likely = 0
                 self._waiting[:0] = [one for one in asked[1:] if not one.gone]
             raise
         ended = time.monotonic()
-        self._last = len(asked)
-        self._patient_until = ended + min(_LONGEST_PATIENCE_S, _PATIENCE * (ended - began))
+        with self._lock:
+            self._likely = len(asked) + len(self._waiting)
+        self._patient_until = ended + min(_LONGEST_PATIENCE_S, ended - began)
         for one, answer in zip(asked, answers, strict=True):
             one.answer = answer
             one.woken.set()

@@ -131,6 +131,8 @@ class Report:
             expected calibration error; `auroc` and `fpr95`, how well photos of a label are told from those of `NONE`;
             `map`, the mean average precision, if photos show several things.
         differences: the same minus the first report's, from the same resamples; empty in the first one.
+        f1_differences: of each label of both, its F1 minus that in the first report, likewise.
+        gained, lost: photos that are right here and wrong in the first report, and the other way around.
         labels: for every answer that is shown or given, in order.
         confusions: all non-empty cells of the confusion matrix, including right answers, fullest first; none if photos
             show several things.
@@ -150,6 +152,19 @@ class Report:
     wrong: IdArray
     about: Mapping[str, Any]
     outcome: Outcome = field(repr=False, compare=False)
+    f1_differences: Mapping[str, Estimate] = field(default_factory=dict)
+    gained: int = 0
+    lost: int = 0
+
+    def right_unlike(self, other: Report) -> IdArray:
+        """The photos that are right here and wrong in another report of the same evaluation.
+
+        Returns:
+            Numbers in `Evaluation.paths`, int64; first those where both were sure.
+        """
+        photos = np.flatnonzero(self._graded & self._right & other._graded & ~other._right)
+        sure = np.minimum(self._sure[photos], other._sure[photos])
+        return photos[np.argsort(-sure, kind="stable")]
 
     def photos_of(self, *, shows: str | None = None, answered: str | None = None, wrong: bool = False) -> IdArray:
         """The photos of a cell of the confusion matrix, of its rows, or of its columns.
@@ -165,17 +180,16 @@ class Report:
         Raises:
             UnknownLabel: it is not among the answers.
         """
-        known, best = self.outcome.known, self.outcome.best[:, 0]
+        best = self.outcome.best[:, 0]
         chosen = self._graded
         if shows is not None:
             chosen &= self._shows(self._number(shows))
         if answered is not None:
             chosen &= best == (-1 if answered == NO_ANSWER else self._number(answered))
         if wrong:
-            chosen &= ~known.is_right(best[:, None])[:, 0] if shows is None else best != self._number(shows)
+            chosen &= ~self._right if shows is None else best != self._number(shows)
         photos = np.flatnonzero(chosen)
-        scores = np.where(best[photos] < 0, 0, np.nan_to_num(self.outcome.scores[photos, 0]))
-        return photos[np.argsort(-scores, kind="stable")]
+        return photos[np.argsort(-self._sure[photos], kind="stable")]
 
     def tradeoff(self, label: str) -> Tradeoff:
         """What a minimum score of an answer costs: its precision and recall at every score.
@@ -201,6 +215,17 @@ class Report:
         graded = np.zeros(known.n_photos, dtype=bool)
         graded[known.photo[known.answer >= 0]] = True
         return graded
+
+    @property
+    def _right(self) -> metrics.Flags:
+        right: metrics.Flags = self.outcome.known.is_right(self.outcome.best[:, :1])[:, 0]
+        return right
+
+    @property
+    def _sure(self) -> FloatArray:
+        """Scores of the best answers; 0 where there is none."""
+        sure: FloatArray = np.where(self.outcome.best[:, 0] < 0, 0, np.nan_to_num(self.outcome.scores[:, 0]))
+        return sure
 
     def _shows(self, number: int) -> metrics.Flags:
         known = self.outcome.known
@@ -235,6 +260,9 @@ class Report:
             "photos": self.photos,
             "summary": {name: estimate.to_dict() for name, estimate in self.summary.items()},
             "differences": {name: estimate.to_dict() for name, estimate in self.differences.items()},
+            "f1_differences": {name: estimate.to_dict() for name, estimate in self.f1_differences.items()},
+            "gained": self.gained,
+            "lost": self.lost,
             "labels": [label.to_dict() for label in self.labels],
             "confusions": [cell.to_dict() for cell in self.confusions],
             "reliability": [b.to_dict() for b in self.reliability],
@@ -419,7 +447,7 @@ def compare(outcomes: Sequence[Outcome], *, n_resamples: int = 1000, seed: int =
             values[n][_MAP] = found.values.mean() if len(found.values) else np.nan
             samples[n][: len(found.samples), _MAP] = [_mean(row) for row in found.samples]
     return tuple(
-        _report(tally, values[n], samples[n], precisions[n], less=(values[0], samples[0]) if n else None)
+        _report(tally, values[n], samples[n], precisions[n], less=(tallies[0], values[0], samples[0]) if n else None)
         for n, tally in enumerate(tallies)
     )
 
@@ -477,6 +505,11 @@ class _Tally:
         is_something[known.photo[known.answer != none]] = True
         mixed = is_something.any() and not is_something.all()
         self.roc = metrics.Roc.of(outcome.knownness, is_something) if mixed else None
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the `shown` answers."""
+        return [self.outcome.answers[answer] for answer in self.shown.tolist()]
 
     def counts(self, weights: Values) -> tuple[Values, Values, Values]:
         """Photos that show each of the `shown` answers, that were answered with it, and both."""
@@ -554,14 +587,29 @@ def _average_precisions(outcome: Outcome, n_resamples: int, seed: int) -> _Preci
 
 
 def _report(
-    tally: _Tally, values: Values, samples: Values, precisions: _Precisions | None, less: tuple[Values, Values] | None
+    tally: _Tally,
+    values: Values,
+    samples: Values,
+    precisions: _Precisions | None,
+    less: tuple[_Tally, Values, Values] | None,
 ) -> Report:
     outcome, k = tally.outcome, len(SUMMARY)
     summary = dict(zip(SUMMARY, estimates(values[:k], samples[:, :k]), strict=True))
     differences: dict[str, Estimate] = {}
+    f1_differences: dict[str, Estimate] = {}
+    gained = lost = 0
     if less is not None:
-        of = estimates(values[:k] - less[0][:k], samples[:, :k] - less[1][:, :k])
+        first, first_values, first_samples = less
+        of = estimates(values[:k] - first_values[:k], samples[:, :k] - first_samples[:, :k])
         differences = dict(zip(SUMMARY, of, strict=True))
+        number = {label: n for n, label in enumerate(first.labels)}
+        both = [label for label in tally.labels if label in number]
+        ours = [k + 2 * len(tally.labels) + n for n, label in enumerate(tally.labels) if label in number]
+        theirs = [k + 2 * len(first.labels) + number[label] for label in both]
+        of = estimates(values[ours] - first_values[theirs], samples[:, ours] - first_samples[:, theirs])
+        f1_differences = {label: one for label, one in zip(both, of, strict=True) if not np.isnan(one.value)}
+        graded = tally.graded & first.graded
+        gained, lost = (int((graded & a.right & ~b.right).sum()) for a, b in ((tally, first), (first, tally)))
     of_labels = estimates(values[k:], samples[:, k:])
     n = len(tally.shown)
     of_average: dict[int, Estimate] = {}
@@ -595,6 +643,9 @@ def _report(
         wrong=np.flatnonzero(graded & ~tally.right),
         about=outcome.about,
         outcome=outcome,
+        f1_differences=f1_differences,
+        gained=gained,
+        lost=lost,
     )
 
 

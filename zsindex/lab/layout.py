@@ -15,14 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from zsindex.errors import ExtraMissing, Stopped
-from zsindex.index import sealed
 from zsindex.index.vectors import VectorTable, blocks
 from zsindex.lab.neighbours import BLOCK_ROWS, Graph
 from zsindex.records import FloatArray, IdArray, Progress
@@ -49,8 +47,6 @@ _PLACING = 100
 _PLACED_TOGETHER = 20_000
 _NEAREST = 10
 _BETWEEN = 5
-
-_MAGIC = b"zsindex map 1\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,44 +305,6 @@ def _nearest(vectors: VectorTable, new: IdArray, known: IdArray, step: Callable[
             best, cosines = np.take_along_axis(best, order, 1), np.take_along_axis(cosines, order, 1)
         found[start : start + len(own)] = best
     return found
-
-
-# --- keeping ----------------------------------------------------------------------------------------------------------
-
-
-def load(file: Path, *, is_recorded: Callable[[str], bool]) -> Layout | None:
-    """A map as `save` wrote it; None if there is none, it is damaged, or of another history of the library."""
-    body = sealed.read(file, _MAGIC, is_recorded=is_recorded)
-    if body is None:
-        return None
-    n, laid_out, then, gone = np.frombuffer(body, dtype="<i8", count=4).tolist()
-    ids = np.frombuffer(body, dtype="<i8", count=n, offset=32).astype(np.int64)
-    points = np.frombuffer(body, dtype="<f4", count=2 * n, offset=32 + 8 * n).astype(np.float32)
-    return Layout(ids, points.reshape(n, 2), laid_out, then, gone=gone)
-
-
-def save(layout: Layout, file: Path, *, record: Callable[[str], None]) -> None:
-    """Write a map, replacing an earlier one.
-
-    Args:
-        record: see `zsindex.index.sealed.write`, which also says what this raises.
-    """
-    sealed.write(file, _MAGIC, _body(layout), record=record)
-
-
-def could_save(layout: Layout, file: Path, *, record: Callable[[str], None]) -> bool:
-    """The same, where it does not matter if that is impossible."""
-    return sealed.could_write(file, _MAGIC, _body(layout), record=record)
-
-
-def _body(layout: Layout) -> bytes:
-    return b"".join(
-        (
-            np.array([len(layout), layout.laid_out, layout.then, layout.gone], dtype="<i8").tobytes(),
-            layout.ids.astype("<i8").tobytes(),
-            layout.points.astype("<f4").tobytes(),
-        )
-    )
 
 
 def joined(layout: Layout, ids: Sequence[int] | IdArray, points: Points) -> Layout:

@@ -25,10 +25,19 @@ if TYPE_CHECKING:
 
     from zsindex.classification.by import Counts
     from zsindex.lab.bootstrap import Estimate
+    from zsindex.records import FloatArray, IdArray
 
 MINE, OTHER, GREY = "#1f6f8b", "#d1495b", "#8a8a8a"
 COLOURS = (MINE, OTHER, "#edae49", "#66a182", "#2e4057", "#9d6ac2", "#c98474", "#4d8fd1")
 DPI = 130
+# Of groups of points, as the page has them: told apart also by who sees few colours, and by their shapes. More groups
+# than a legend is read of are one.
+APART = ("#0072b2", "#d55e00", "#00835f", "#b0467f", "#806600", "#5b4a9e", "#1b8fb8", "#8c2f00")
+SHAPES = ("o", "s", "^", "D", "P", "v", "X")
+MOST_GROUPS = 24
+MOST_LETTERS = 40
+# Points that are drawn one by one, each in the shape of its group; more are dots, in colours alone.
+MOST_DRAWN = 20_000
 # Labels of a confusion matrix that is still legible.
 MOST_LABELS = 30
 NAMES = {
@@ -89,6 +98,21 @@ def counts(counted: Counts, kind: str) -> bytes:
     """
     with _fonts("counts are drawn with it"):
         return _saved(_counted(counted), kind)
+
+
+def scatter(points: FloatArray, names: Sequence[str], of: IdArray, title: str, kind: str) -> bytes:
+    """Points of a map, each group of them in a colour of its own; a picture (``png``, ``svg``, ``pdf``).
+
+    Args:
+        points: float32 (n, 2).
+        names: of the groups.
+        of: int64 (n,): the group of each; -1 for none.
+
+    Raises:
+        ExtraMissing: matplotlib is not installed.
+    """
+    with _fonts("a map is drawn with it"):
+        return _saved(_scattered(points, names, of, title), kind)
 
 
 def overview(result: Evaluation) -> Figure:
@@ -159,6 +183,61 @@ def _counted(counted: Counts) -> Figure:
     axes.legend(fontsize="small", frameon=False)
     axes.set_title(f"photos by {counted.by}")
     return figure
+
+
+def _scattered(points: FloatArray, names: Sequence[str], of: IdArray, title: str) -> Figure:
+    """The groups with the most points, each in its colour and shape; all others in grey, below them."""
+    from matplotlib.lines import Line2D
+
+    sizes = np.bincount(of[of >= 0], minlength=len(names))
+    order = np.argsort(-sizes, kind="stable")[: int(np.count_nonzero(sizes))]
+    n = len(points)
+    most = MOST_GROUPS if n <= MOST_DRAWN else len(APART)
+    shown, rest = order[:most], order[most:]
+    shapes = SHAPES if n <= MOST_DRAWN else SHAPES[:1]
+    looks = [(APART[i % len(APART)], shapes[i % len(shapes)]) for i in range(len(shown))]
+    rank = np.full(len(names) + 1, -1)
+    rank[shown] = np.arange(len(shown))
+    ranks = rank[of]  # the last one is that of -1
+    size = float(np.clip(2e4 / max(n, 1), 1.0, 22.0))
+    figure = _figure(9.5, 7.0)
+    axes = figure.subplots()
+
+    def draw(which: IdArray, colours: str | list[str], shape: str) -> None:
+        x, y = points[which].T
+        # One by one, a hundred thousand would make a drawing of 20 MB.
+        axes.scatter(x, y, s=size, c=colours, marker=shape, linewidths=0, rasterized=n > MOST_DRAWN)
+
+    draw(np.flatnonzero(ranks < 0), GREY, "o")
+    # In no order, or the last group would lie on all others.
+    mixed = np.random.default_rng(0).permutation(np.flatnonzero(ranks >= 0))
+    for shape in shapes:
+        here = mixed[np.array([looks[k][1] == shape for k in ranks[mixed].tolist()], dtype=bool)]
+        draw(here, [looks[k][0] for k in ranks[here].tolist()], shape)
+    axes.set_aspect("equal")
+    axes.invert_yaxis()  # as on the page
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, loc="left", parse_math=False)
+    told = [(*look, names[k], sizes[k]) for look, k in zip(looks, shown.tolist(), strict=True)]
+    if len(rest):
+        told.append((GREY, "o", f"{len(rest):,} others", sizes[rest].sum()))
+    if len(names) and (of < 0).any():
+        told.append((GREY, "o", "none", np.count_nonzero(of < 0)))
+    if told:
+        handles = [Line2D([], [], color=colour, marker=shape, linestyle="", markersize=6) for colour, shape, *_ in told]
+        legend = figure.legend(
+            handles, [""] * len(told), loc="outside right upper", fontsize="small", frameon=False, handletextpad=0.2
+        )
+        for text, (_, _, name, count) in zip(legend.get_texts(), told, strict=True):
+            text.set_parse_math(False)  # a label may have a dollar sign; set here, as one may begin with an underscore
+            text.set_text(f"{_short(name)}  {count:,}")
+    return figure
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the picture; of a path the end tells it from others."""
+    return name if len(name) <= MOST_LETTERS else f"…{name[1 - MOST_LETTERS :]}"
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------------

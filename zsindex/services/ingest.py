@@ -17,6 +17,8 @@ from zsindex.session.session import Session
 
 # After a sync that stored facts of so many files their table is made; of fewer, when it is asked for.
 _FACTS_DUE = 1000
+# How often others are told how far a sync is.
+_TELL_EVERY_S = 1.0
 
 
 class Ingest:
@@ -86,11 +88,26 @@ class Ingest:
             model=model.row,
             known_model=model.known,
             encoder=model.encoder,
-            progress=progress or (lambda _: None),
+            progress=self._told(progress or (lambda _: None)),
             should_stop=should_stop or (lambda: False),
             turn=turn,
             elsewhere=elsewhere,
         ).run(paths)
+
+    def _told(self, progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """Has others know, too, how far a sync is: a page shows it whoever syncs."""
+        lock, clock = self._session.storage.sync_lock, self._session.clock
+        stage, told_at = "", 0.0
+
+        def tell(step: Progress) -> None:
+            nonlocal stage, told_at
+            moment = clock()
+            if step.stage != stage or moment - told_at >= _TELL_EVERY_S:
+                stage, told_at = step.stage, moment
+                lock.tell(step)
+            progress(step)
+
+        return tell
 
     def _elsewhere(self, on: str, should_stop: Callable[[], bool]) -> Elsewhere:
         """Who encodes on a cluster.

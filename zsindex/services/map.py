@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +13,10 @@ from zsindex.session.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from zsindex.classification.results import Classification
     from zsindex.classification.view import View
+    from zsindex.lab.kept_map import KeptMap
     from zsindex.lab.layout import Layout
     from zsindex.records import Progress
 
@@ -75,7 +76,6 @@ class Map:
             LibraryReadOnly
             StorageFailed: it could not be kept.
         """
-        from zsindex.index import snapshots
         from zsindex.lab import layout, neighbours
         from zsindex.services.neighbours import NEIGHBOURS, graph_of
 
@@ -101,9 +101,8 @@ class Map:
             )
             ids = np.concatenate([ids, view.vectors.ids[rest]])
         made = layout.Layout(ids, points.astype(np.float32), len(together), len(ids))
-        record = partial(snapshots.record_map, session.storage, view.model_id)
         try:
-            layout.save(made, self._file(view), record=record)
+            self._kept(view).save(made)
         except OSError as error:
             detail = error.strerror or str(error)
             raise StorageFailed(session.place, "keep the map", detail) from error
@@ -118,13 +117,13 @@ class Map:
         Raises:
             NoVectors: no photo has a vector of the model.
         """
-        from zsindex.index import snapshots
         from zsindex.lab import layout
 
         session = self._session
         view = session.view_of(None)
-        recorded = partial(snapshots.is_recorded_map, session.storage, view.model_id)
-        kept = layout.load(self._file(view), is_recorded=recorded)
+        place = self._kept(view)
+        before = place.current()
+        kept = place.load()
         if kept is None:
             return None
         rows = view.unique[0]
@@ -139,11 +138,56 @@ class Map:
         placed = layout.place(view.vectors, new, known, found.points.astype(np.float64), watch=watch)
         found = layout.joined(found, view.vectors.ids[new], placed)
         if not session.read_only and view.snapshot[1] >= 0:
-            record = partial(snapshots.record_map, session.storage, view.model_id)
-            layout.could_save(found, self._file(view), record=record)
+            place.could_replace(before, found)
         return found
 
-    def _file(self, view: View) -> Path:
-        from zsindex.index import snapshots
+    def plot(self, kind: str = "png", *, by: str | None = None, answer: Classification | None = None) -> bytes | None:
+        """A picture of the map as `layout` gives it; None if there is none.
 
-        return snapshots.map_file(self._session.path, view.info.fingerprint)
+        Args:
+            kind: ``png``, ``svg`` or ``pdf``.
+            by: colour it by ``folder`` or ``year``.
+            answer: colour it by the best answers of this, instead.
+
+        Raises:
+            ExtraMissing: matplotlib is not installed.
+            NoVectors: no photo has a vector of the model.
+            ValueError: `by` is neither, or given with `answer`.
+        """
+        from zsindex.lab import plots
+        from zsindex.services.photos import Photos
+
+        if by is not None and answer is not None:
+            raise ValueError("a map is coloured by one thing: leave out by or answer")
+        found = self.layout()
+        if found is None:
+            return None
+        title, names, of = f"{len(found):,} photos", list[str](), np.full(len(found), -1)
+        if by is not None or answer is not None:
+            if answer is None:
+                names, ids, group = Photos(self._session).grouped(str(by))
+                names = _without_common(names) if by == "folder" else names
+            else:
+                names = list(answer.labels)
+                ids, first = np.unique(answer.image_ids, return_index=True)
+                group = answer.by_answer.labels[first]
+            group_of = dict(zip(ids.tolist(), group.tolist(), strict=True))
+            of = np.array([group_of.get(image, -1) for image in found.ids.tolist()], dtype=np.int64)
+            title += f" by {by or 'answer'}"
+        return plots.scatter(found.points, names, of, title, kind)
+
+    def _kept(self, view: View) -> KeptMap:
+        from zsindex.lab.kept_map import KeptMap
+
+        return KeptMap(self._session.storage, view.model_id, view.info.fingerprint)
+
+
+def _without_common(folders: list[str]) -> list[str]:
+    """Folders from where they part."""
+    try:
+        above = os.path.commonpath(folders) if len(folders) > 1 else ""
+    except ValueError:  # on several drives
+        above = ""
+    if not above:
+        return folders
+    return [os.path.relpath(one, above) for one in folders]

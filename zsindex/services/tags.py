@@ -116,21 +116,10 @@ class Tags:
         from zsindex.lab import tags
 
         _require_style(style)
-        of_photo = tags.tags_of(keyword, root="")
         theirs = {tags.sidecar_of(path, style) for path in paths}
         others = [path for path in self._session.storage.labels.sidecar_paths() if path not in theirs]
-        with self._writing_tags(apply=apply):
-            return tags.write(
-                self._session.storage.labels,
-                ((path, of_photo) for path in paths),
-                label_set=name,
-                style=style,
-                shared=self._shared(paths, style),
-                others=others,
-                apply=apply,
-                progress=_reporting(progress, len(paths) + len(others)),
-                should_stop=should_stop or (lambda: False),
-            )
+        of_photo = tags.tags_of(keyword, root="")
+        return self._one_tag(name, of_photo, paths, others, style, progress, should_stop, apply=apply)
 
     def add(
         self,
@@ -162,15 +151,33 @@ class Tags:
             raise BadQuery("a keyword needs letters, and no line breaks")
         root, _, leaf = keyword.rpartition("|")
         of_photo = tags.tags_of(leaf, root=root)
+        return self._one_tag(f"keyword:{keyword}", of_photo, paths, (), style, progress, should_stop, apply=apply)
+
+    def _one_tag(
+        self,
+        label_set: str,
+        of_photo: Mapping[str, list[str]],
+        paths: Sequence[str],
+        others: Sequence[str],
+        style: str,
+        progress: Callable[[Progress], None] | None,
+        should_stop: Callable[[], bool] | None,
+        *,
+        apply: bool,
+    ) -> TagReport:
+        """Write the same into the sidecars of some photos; from those in `others` what was written is removed."""
+        from zsindex.lab import tags
+
         with self._writing_tags(apply=apply):
             return tags.write(
                 self._session.storage.labels,
                 ((path, of_photo) for path in paths),
-                label_set=f"keyword:{keyword}",
+                label_set=label_set,
                 style=style,
                 shared=self._shared(paths, style),
+                others=others,
                 apply=apply,
-                progress=_reporting(progress, len(paths)),
+                progress=_reporting(progress, len(paths) + len(others)),
                 should_stop=should_stop or (lambda: False),
             )
 

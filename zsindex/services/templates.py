@@ -20,6 +20,17 @@ class Templates:
         """Template sets by name: the built-in ones, then the saved ones."""
         return {**templates.BUILT_IN, **self._session.storage.reads.template_sets()}
 
+    def get(self, name: str) -> tuple[str, ...]:
+        """The templates of a set, built-in or saved.
+
+        Raises:
+            UnknownTemplateSet: names the saved ones.
+        """
+        found = self.list()
+        if name not in found:
+            raise UnknownTemplateSet(name, known=[one for one in found if one not in templates.BUILT_IN])
+        return found[name]
+
     def resolve(self, given: str | Sequence[str]) -> tuple[str, ...]:
         """Templates from templates and names of template sets.
 

@@ -394,8 +394,8 @@ class SqlLabels:
             self._unseal(connection, Kind.TEMPERATURE, [str(model_id)])
             return connection.execute(delete(temperatures).where(temperatures.c.model_id == model_id)).rowcount > 0
 
-    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
-        """Remember what took time to compute. Of more than `MOST_DERIVED` of a kind the oldest go."""
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any, *, keep: int | None = None) -> None:
+        """Remember what took time to compute. Of more than `keep` of a kind the oldest go; default: `MOST_DERIVED`."""
         where = (derived.c.model_id == model_id) & (derived.c.kind == kind) & (derived.c.key == key)
         with self._write("remember what was computed") as connection:
             connection.execute(delete(derived).where(where))
@@ -405,9 +405,8 @@ class SqlLabels:
             part = f"{model_id}/{kind}"
             put_seals(connection, self._dialect, Kind.DERIVED, {(part, key): seal((model_id, kind, key, _json(body)))})
             same = (derived.c.model_id == model_id) & (derived.c.kind == kind)
-            newest = (
-                select(derived.c.key).where(same).order_by(self._dialect.arrival(derived).desc()).limit(MOST_DERIVED)
-            )
+            arrival = self._dialect.arrival(derived)
+            newest = select(derived.c.key).where(same).order_by(arrival.desc()).limit(keep or MOST_DERIVED)
             connection.execute(delete(derived).where(same, derived.c.key.not_in(newest)))
             left = select(derived.c.key).where(same)
             of_kind = (seals.c.kind == str(Kind.DERIVED)) & (seals.c.part == part)

@@ -47,7 +47,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from zsindex.records import Candidate, Facts, FloatArray, IdArray, IncompletePhoto, ModelInfo, ModelSpec, SkippedFile
+from zsindex.records import (
+    Candidate,
+    Facts,
+    FloatArray,
+    IdArray,
+    IncompletePhoto,
+    ModelInfo,
+    ModelSpec,
+    Progress,
+    SkippedFile,
+)
 from zsindex.storage.claims import Claims
 from zsindex.storage.facts_table import FactsTable
 from zsindex.storage.rows import (
@@ -100,6 +110,16 @@ class Lock(Protocol):
 
     def is_held(self) -> bool:
         """Whether some thread holds it through this handle. A lock of a server is lost with the connection to it."""
+        ...
+
+    def tell(self, progress: Progress) -> None:
+        """Let others know how far the work is that it is held for. Costs a write of a few bytes, and never fails; does
+        nothing where it is not held.
+        """
+        ...
+
+    def told(self) -> list[tuple[str, Progress]]:
+        """Of all who hold it now, through whatever handle, and have told how far they are: who, in words, and that."""
         ...
 
 
@@ -843,8 +863,8 @@ class LabelStorage(Protocol):
         """Forget a model's temperature; False if there was none."""
         ...
 
-    def save_derived(self, model_id: int, kind: str, key: str, body: Any) -> None:
-        """Remember what took time to compute. Of more than `MOST_DERIVED` of a kind the oldest go."""
+    def save_derived(self, model_id: int, kind: str, key: str, body: Any, *, keep: int | None = None) -> None:
+        """Remember what took time to compute. Of more than `keep` of a kind the oldest go; default: `MOST_DERIVED`."""
         ...
 
     def runs(self) -> list[tuple[str, dict[str, Any], str]]:

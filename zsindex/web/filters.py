@@ -12,7 +12,8 @@ from zsindex.web.schemas.filters import FilterQuery
 from zsindex.where import Where
 
 
-def _where(**given: Any) -> Where | None:
+# A coroutine for the reason that `service._service` is one.
+async def _where(**given: Any) -> Where | None:
     return Where.of(FilterQuery(**given).wanted())
 
 

@@ -225,7 +225,8 @@ class JobRunner:
         """The job that is at work, whichever service is at it, or the next one; None where there is nothing to do."""
         rows = self._kept.list(states=BEGUN | DUE)
         row = next((row for row in rows if row.state in BEGUN), rows[-1] if rows else None)
-        return None if row is None else self._live(row.id) or _shown(row.document)
+        found = None if row is None else self._live(row.id) or _shown(row.document)
+        return None if found is None or found["state"] in ENDED else found  # it has just ended, and is being stored
 
     def document(self, job_id: str) -> dict[str, Any]:
         """A job.

@@ -17,6 +17,7 @@ LabelSetName: TypeAlias = Annotated[Name, Query(description="Of a saved label se
 SetName: TypeAlias = Annotated[
     Name, Path(description="Its name; NAME@2 reads the second version.", examples=["animals"])
 ]
+TemplateSetName: TypeAlias = Annotated[Name, Path(description="Its name.", examples=["mine"])]
 ImageId: TypeAlias = Annotated[Id, Path(description="`image_id` of a result.", examples=[1])]
 
 # Of a name that nobody here gave.

@@ -110,7 +110,8 @@ class Service:
         }
 
 
-def _service(request: Request) -> Service:
+# A coroutine, since FastAPI sends a plain function to a thread, for which a busy interpreter has no turn at once.
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -121,7 +122,7 @@ def require_write(request: Request) -> None:
     Raises:
         Problem
     """
-    service = _service(request)
+    service: Service = request.app.state.service
     if service.library.read_only and service.library.session.storage.lags():
         detail = (
             "this service reads from a standby of the library's server, which stores nothing; send this to a service"

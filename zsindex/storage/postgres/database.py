@@ -41,6 +41,7 @@ from zsindex.errors import (
     NotALibrary,
     StorageFailed,
 )
+from zsindex.records import Progress
 from zsindex.storage import processes
 from zsindex.storage.interrupts import PutOff
 from zsindex.storage.patience import patiently
@@ -498,17 +499,16 @@ class PostgresDatabase:
 
     def holder(self, key: int) -> str:
         """Who holds an advisory lock, in words."""
-        high, low = key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF
         with suppress(psycopg.Error, LibraryUnreachable), self.link("hold") as link:
-            found = link.execute(
-                "SELECT application_name FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)"
-                " WHERE locktype = 'advisory' AND granted AND classid = %s::oid AND objid = %s::oid AND objsubid = 1"
-                " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())",
-                (high, low),
-            ).fetchone()
-            if found is not None:
-                return _read_signature(str(found[0]))
+            for text in _holders(link, key):
+                return _read_signature(text)[0]
         return "another process"
+
+    def told(self, key: int) -> list[tuple[str, Progress]]:
+        """All who hold an advisory lock and have told how far they are: who, in words, and that."""
+        with self.reading() as link:
+            found = [_read_signature(text) for text in _holders(link, key)]
+        return [(who, progress) for who, progress in found if progress is not None]
 
 
 def _close(idle: dict[str, list[Link]], pid: int) -> None:
@@ -524,17 +524,33 @@ def literal(text: str) -> str:
     return "'{}'".format(text.replace("'", "''"))
 
 
-def signature(purpose: str) -> str:
+def signature(purpose: str, since: str | None = None, progress: Progress | None = None) -> str:
     """What others are shown of who holds a lock: PostgreSQL shows 63 characters of ASCII."""
-    return f"{purpose}|{time.strftime('%H:%M:%S')}|{os.getpid()}|{platform.node()}"[:63]
+    said = "" if progress is None else f"|{progress.stage} {progress.done}/{progress.total or ''}"
+    name = f"{purpose}|{since or time.strftime('%H:%M:%S')}|{os.getpid()}|{platform.node()}"
+    return name[: 63 - len(said)] + said
 
 
-def _read_signature(text: str) -> str:
+def _read_signature(text: str) -> tuple[str, Progress | None]:
+    """Who, in words, and how far."""
     purpose, *rest = text.split("|")
     if len(rest) < 3:
-        return text or "another process"
-    since, pid, host = rest[:3]
-    return f"process {pid} on {host}: {purpose}, since {since}"
+        return text or "another process", None
+    since, pid, host, *said = rest
+    found = re.fullmatch(r"(\w+) (\d+)/(\d*)", "".join(said))
+    progress = Progress(found[1], int(found[2]), int(found[3]) if found[3] else None) if found else None
+    return f"process {pid} on {host}: {purpose}, since {since}", progress
+
+
+def _holders(link: Link, key: int) -> list[str]:
+    """The names of all sessions that hold an advisory lock."""
+    rows = link.execute(
+        "SELECT application_name FROM pg_catalog.pg_locks JOIN pg_catalog.pg_stat_activity USING (pid)"
+        " WHERE locktype = 'advisory' AND granted AND classid = %s::oid AND objid = %s::oid AND objsubid = 1"
+        " AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) ORDER BY pid",
+        (key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF),
+    )
+    return [str(name) for (name,) in rows.fetchall()]
 
 
 def _has_tables(link: Link) -> bool:

@@ -5,14 +5,18 @@ lost, with a process or a network.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import psycopg
 
 from zsindex.errors import LibraryBusy
+from zsindex.records import Progress
 from zsindex.storage.postgres.database import Link, PostgresDatabase, is_there, signature
 from zsindex.storage.postgres.failures import BUSY_TIMEOUT_S, translated
+
+_NAME = "SELECT set_config('application_name', %s, false)"
 
 
 class ServerLock:
@@ -51,6 +55,16 @@ class ServerLock:
         holding = self._last
         return holding is not None and holding.is_there()
 
+    def tell(self, progress: Progress) -> None:
+        """Let others know how far the work is that it is held for: asks the server."""
+        holding = self._last
+        if holding is not None:
+            holding.tell(progress)
+
+    def told(self) -> list[tuple[str, Progress]]:
+        """Who holds it now and has told how far they are: asks the server."""
+        return self._database.told(self._key)
+
     @contextmanager
     def _hold(self, purpose: str, wait: bool, shared: bool) -> Iterator[None]:
         self._database.require_writable(purpose)
@@ -71,6 +85,7 @@ class _Holding:
     def __init__(self, database: PostgresDatabase, key: int, purpose: str, *, shared: bool) -> None:
         self._database, self._key, self._purpose = database, key, purpose
         self._kind = "_shared" if shared else ""
+        self._since = time.strftime("%H:%M:%S")
         self._link: Link | None = None
         self._guard = threading.Lock()
 
@@ -105,6 +120,13 @@ class _Holding:
                 return False
             return True
 
+    def tell(self, progress: Progress) -> None:
+        """Show others how far the work is; if the connection is lost, so is that, until the next time."""
+        with self._guard:
+            if self._link is not None and is_there(self._link):
+                with suppress(psycopg.Error):
+                    self._link.execute(_NAME, (signature(self._purpose, self._since, progress),))
+
     def let_go(self) -> None:
         """Release it."""
         with self._guard:
@@ -117,8 +139,8 @@ class _Holding:
     def _lock(self, link: Link, timeout_s: float) -> None:
         milliseconds = round(timeout_s * 1000)
         link.execute(
-            "SELECT set_config('application_name', %s, false), set_config('lock_timeout', %s, false)",
-            (signature(self._purpose), str(milliseconds)),
+            f"{_NAME}, set_config('lock_timeout', %s, false)",
+            (signature(self._purpose, self._since), str(milliseconds)),
         )
         if milliseconds:
             with suppress(psycopg.errors.LockNotAvailable):

@@ -21,11 +21,13 @@ import sys
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from weakref import ref
 
-from zsindex.errors import LibraryBusy
+from zsindex.errors import LibraryBusy, ZsindexError
+from zsindex.records import Progress
 from zsindex.storage.failures import failure
 from zsindex.storage.interrupts import PutOff
 
@@ -57,6 +59,7 @@ class FolderLock:
         # The file that holds it as long as it is open, whose thread it is, and what for; of this object alone. Weak: a
         # file that a Ctrl-C lost on its way to the ``with`` block is closed with that.
         self._last: tuple[ref[io.FileIO], threading.Thread, str] | None = None
+        self._since = ""
 
     def hold(self, purpose: str, *, wait: bool = True, shared: bool = False) -> AbstractContextManager[object]:
         """Hold the lock for a ``with`` block. It is taken here, or where `put_off`, as the block begins. It is never
@@ -79,6 +82,35 @@ class FolderLock:
     def is_held(self) -> bool:
         """Whether some thread holds it through this object."""
         return self._held() is not None
+
+    def tell(self, progress: Progress) -> None:
+        """Let others know how far the work is that it is held for."""
+        held = self._held()
+        if held is not None:
+            self._sign(held[1], progress)
+
+    def told(self) -> list[tuple[str, Progress]]:
+        """Who holds it now and has told how far they are."""
+        try:
+            note = json.loads(self._holder_file.read_text(encoding="utf-8"))
+            progress, may_run = Progress(**note["progress"]), _may_run(note["pid"], note["host"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        # The note stays where its process was killed.
+        return [(self._holder(), progress)] if may_run and self._is_taken() else []
+
+    def _is_taken(self) -> bool:
+        """Whether anybody holds it. Takes it for an instant if nobody does."""
+        if self.is_held():
+            return True
+        try:
+            with _opening:
+                file = io.FileIO(self._lock_file)
+                _files[file.fileno()] = ref(file)
+            with file:
+                return not self._try(file)
+        except (OSError, ZsindexError):
+            return False
 
     def acquire(self, purpose: str, timeout_s: float) -> io.FileIO:
         """Take the lock; closing the file that is returned gives it back."""
@@ -140,15 +172,23 @@ class FolderLock:
         held_by = file()
         return None if held_by is None or held_by.closed else (thread, purpose)
 
-    def _sign(self, purpose: str) -> None:
+    def _sign(self, purpose: str, progress: Progress | None = None) -> None:
+        if progress is None:
+            self._since = time.strftime("%H:%M:%S")
         note = {
             "pid": os.getpid(),
             "host": platform.node(),
             "purpose": purpose,
-            "since": time.strftime("%H:%M:%S"),
+            "since": self._since,
+            **({} if progress is None else {"progress": asdict(progress)}),
         }
-        with suppress(OSError):  # a full disk must not keep anybody from the lock: the note is only a courtesy
-            self._holder_file.write_text(json.dumps(note), encoding="utf-8")
+        content = json.dumps(note).encode("utf-8")
+        # Written over what is there: ext4 waits for the disk where a file is emptied first. A full disk must not keep
+        # anybody from the lock: the note is only a courtesy.
+        flags = os.O_WRONLY | os.O_CREAT
+        with suppress(OSError), io.FileIO(os.open(self._holder_file, flags, 0o666), "w") as file:
+            file.write(content)
+            file.truncate(len(content))
 
     def _holder(self) -> str:
         held = self._held()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from zsindex.classification import prompts
 from zsindex.services.choices import Choice
-from zsindex.web import questions
+from zsindex.web import looking, questions
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.choices import ChoiceAnswer, ChoiceRequest, ChoiceShown
 from zsindex.web.schemas.fields import Id
@@ -17,9 +17,7 @@ router = APIRouter(tags=["choices"])
 
 
 def _shown(choice: Choice, *, ask: bool) -> Response:
-    waiting = choice.look() if ask else choice.waiting()
-    document = {**choice.standing().to_dict(), "survey": choice.survey_id}
-    return JSONResponse({**document, "next": None if waiting is None else waiting.to_dict()})
+    return looking.shown(choice, {**choice.standing().to_dict(), "survey": choice.survey_id}, ask=ask)
 
 
 @router.post("/v1/choices", response_model=ChoiceShown, dependencies=[WRITES], summary="Begin to choose the best")
@@ -73,8 +71,7 @@ def state(service: ServiceHere, survey: Id) -> Response:
 def answer(service: ServiceHere, survey: Id, body: ChoiceAnswer) -> Response:
     """Answers with the next one."""
     with service.choices.of(survey) as choice:
-        if not choice.answer_first(body.number, body.answer):
-            raise Problem("look", 409, "another photo waits for an answer by now, or none: ask for the choice")
+        looking.answer(choice, body.number, body.answer, what="choice")
         return _shown(choice, ask=True)
 
 

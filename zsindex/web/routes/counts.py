@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from zsindex.classification.by import By
 from zsindex.services.counts import Count, When
-from zsindex.web.problems import Problem
+from zsindex.web import looking
 from zsindex.web.schemas.counts import (
     AnswerRequest,
     Confidence,
@@ -33,9 +33,7 @@ def _when(body: WhenField) -> When:
 
 
 def _shown(count: Count, *, ask: bool) -> Response:
-    """What is known, and the photo that waits."""
-    waiting = count.look() if ask else count.waiting()
-    return JSONResponse({**count.estimate().to_dict(), "next": None if waiting is None else waiting.to_dict()})
+    return looking.shown(count, count.estimate().to_dict(), ask=ask)
 
 
 def _open(service: Service, survey: int, when: When) -> Count:
@@ -79,8 +77,7 @@ def groups(service: ServiceHere, survey: Id, by: By, confidence: Annotated[Confi
 def answer(service: ServiceHere, survey: Id, body: AnswerRequest) -> Response:
     """Answers with the next one."""
     count = _open(service, survey, _when(body))
-    if not count.answer_first(body.number, body.answer):
-        raise Problem("look", 409, "another photo waits for an answer by now, or none: ask for the count")
+    looking.answer(count, body.number, body.answer, what="count")
     return _shown(count, ask=True)
 
 

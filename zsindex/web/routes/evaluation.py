@@ -22,6 +22,12 @@ router = APIRouter(tags=["truth"])
 def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
     """With intervals; with several label sets, templates or models, also with differences on the same photos."""
     questions.require_shown(service, body.limit)
+    found = _compared(service, body, resamples=body.resamples, seed=body.seed)
+    return JSONResponse(_document(found, body.limit, most=service.limits.page))
+
+
+def _compared(service: Service, body: schemas.ComparedQuestion, *, resamples: int = 0, seed: int = 0) -> Evaluation:
+    """All ways of asking, compared with the truth and the first one."""
     questions.require_models(service, body.models)
     n_ways = (1 + len(body.against)) * max(1, len(body.template_sets)) * (1 + len(body.models))
     if n_ways > service.limits.ways:
@@ -34,7 +40,7 @@ def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
     questions.require_few(service, questions.photos(service, body.paths), n_labels)
     truth = questions.truth_of(service, body.truth)
     with service.slow.turn():
-        found = service.library.lab.evaluate(
+        return service.library.lab.evaluate(
             sets[0],
             truth,
             against=sets[1:],
@@ -42,11 +48,10 @@ def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
             models=body.models,
             names=body.names,
             others_are_none=body.others_are_none,
-            resamples=body.resamples,
-            seed=body.seed,
+            resamples=resamples,
+            seed=seed,
             **question.arguments,
         )
-    return JSONResponse(_document(found, body.limit, most=service.limits.page))
 
 
 @router.post(
@@ -58,8 +63,32 @@ def photos(service: ServiceHere, body: schemas.EvaluatedPhotosRequest) -> Respon
     found = _measured(service, body)
     [report] = found.reports
     chosen = report.photos_of(shows=body.shows, answered=body.answered, wrong=body.wrong)
-    best, scores, learnt = report.outcome.best[:, 0], report.outcome.scores[:, 0], set(found.learnt_from)
+    part = chosen[body.start : body.start + body.limit].tolist()
+    return JSONResponse({"total": len(chosen), "photos": _shown(found, report, part)})
+
+
+@router.post(
+    "/v1/eval/differing", response_model=schemas.DifferingPhotos, summary="Photos that one way gets right, another not"
+)
+def differing(service: ServiceHere, body: schemas.DifferingPhotosRequest) -> Response:
+    """Of several ways of asking, the first and another one: the photos behind `gained` and `lost`."""
+    questions.require_shown(service, body.limit)
+    found = _compared(service, body)
+    if body.report >= len(found.reports):
+        raise Problem("fields", 422, f"there are only {len(found.reports)} reports, the first of which is number 0")
+    first, other = found.reports[0], found.reports[body.report]
+    chosen = first.right_unlike(other) if body.right == "first" else other.right_unlike(first)
+    part = chosen[body.start : body.start + body.limit].tolist()
     shown = [
+        {**one, "other": there["label"], "other_score": there["score"]}
+        for one, there in zip(_shown(found, first, part), _shown(found, other, part), strict=True)
+    ]
+    return JSONResponse({"total": len(chosen), "photos": shown})
+
+
+def _shown(found: Evaluation, report: Report, photos: Sequence[int]) -> list[dict[str, Any]]:
+    best, scores, learnt = report.outcome.best[:, 0], report.outcome.scores[:, 0], set(found.learnt_from)
+    return [
         {
             "image_id": int(found.image_ids[photo]),
             "path": found.paths[photo],
@@ -68,9 +97,8 @@ def photos(service: ServiceHere, body: schemas.EvaluatedPhotosRequest) -> Respon
             "truth": list(report.shown(photo)),
             "learnt": found.paths[photo] in learnt,
         }
-        for photo in chosen[body.start : body.start + body.limit].tolist()
+        for photo in photos
     ]
-    return JSONResponse({"total": len(chosen), "photos": shown})
 
 
 @router.post("/v1/eval/curve", response_model=schemas.TradeoffCurve, summary="What a minimum score costs")

@@ -7,6 +7,7 @@ with, and what lies below them.
 from __future__ import annotations
 
 import os
+import unicodedata
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -59,6 +60,9 @@ def _is_inside(allowed: list[str], place: str) -> bool:
 def folders(
     service: ServiceHere,
     path: Annotated[Folder | None, Query(description="List what is in it. Default: where one can begin.")] = None,
+    name: Annotated[
+        str, Query(max_length=200, description="Only those that have this in their names, in capitals or not.")
+    ] = "",
     start: Start = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     cursor: NextPage = None,
@@ -73,7 +77,11 @@ def folders(
         below, photos = _inside(allowed, place)
         above = os.path.dirname(place)
         parent = above if any(is_under(above, one) for one in allowed) else None
-    part, following = page_of(below, asked=["folders", path], state=below, start=start, limit=limit, cursor=cursor)
+    if name:
+        below = [one for one in below if _plain(name) in _plain(os.path.basename(one) or one)]
+    part, following = page_of(
+        below, asked=["folders", path, name], state=below, start=start, limit=limit, cursor=cursor
+    )
     shown = [{"path": one, "name": os.path.basename(one) or one} for one in part]
     document = {"path": place, "parent": parent, "photos": photos, "total": len(below), "folders": shown}
     return JSONResponse({**document, "next": following})
@@ -95,6 +103,11 @@ def _inside(allowed: list[str], place: str) -> tuple[list[str], int]:
     except OSError as error:
         raise Problem("no-folder", 404, "there is no such folder, or the service may not read it") from error
     return sorted(found), photos
+
+
+def _plain(name: str) -> str:
+    """As people type it: on some disks accents are characters of their own."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

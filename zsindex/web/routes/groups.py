@@ -20,7 +20,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from zsindex.classification.results import BLOCK_PHOTOS, Classification
+from zsindex.classification.results import BLOCK_PHOTOS, Classification, Run
 from zsindex.records import NONE, Activation, IdArray
 from zsindex.web import questions, replicas
 from zsindex.web.conditional import etag_of, unchanged
@@ -244,9 +244,14 @@ def export(
         if min_score:
             raise Problem("options", 422, "min_score and parquet exclude each other: a table has all scores")
         return StreamingResponse(_parquet(service, found, chosen, scores), media_type=media_type, headers=headers)
-    write = {"csv": _csv, "json": _json, "ndjson": _ndjson}[format]
     rows = _rows(service, found, chosen, min_score, scores)
-    return StreamingResponse(write(found, rows, min_score, scores), media_type=media_type, headers=headers)
+    if format == "csv":
+        text = _csv(rows, found.wide_columns() if scores else ())
+    elif format == "json":
+        text = _json(rows, found.run, min_score)
+    else:
+        text = _ndjson(rows)
+    return StreamingResponse(text, media_type=media_type, headers=headers)
 
 
 def _rows(
@@ -274,21 +279,21 @@ def _rows(
 _Rows: TypeAlias = Iterator[list[dict[str, Any]]]
 
 
-def _csv(found: Classification, blocks: _Rows, min_score: float, with_scores: bool) -> Iterator[bytes]:
+def _csv(blocks: _Rows, of_scores: Sequence[str]) -> Iterator[bytes]:
     def line(*rows: Sequence[Any]) -> bytes:
         text = io.StringIO()
         csv.writer(text, lineterminator="\r\n").writerows(rows)
         return text.getvalue().encode("utf-8", "surrogateescape")
 
     columns = ("path", "label", "score", "image_id", "digest", "margin")
-    yield line((*columns, *(found.wide_columns() if with_scores else ())))
+    yield line((*columns, *of_scores))
     for rows in blocks:
         yield line(*((*(row[name] for name in columns), *row.get("scores", {}).values()) for row in rows))
 
 
-def _json(found: Classification, blocks: _Rows, min_score: float, with_scores: bool) -> Iterator[bytes]:
-    run = json.dumps({"run": found.run.to_dict(), "min_score": min_score})
-    yield f'{run[:-1]}, "photos": ['.encode()
+def _json(blocks: _Rows, run: Run, min_score: float) -> Iterator[bytes]:
+    head = json.dumps({"run": run.to_dict(), "min_score": min_score})
+    yield f'{head[:-1]}, "photos": ['.encode()
     separator = "\n"
     for rows in blocks:
         yield (separator + ",\n".join(map(json.dumps, rows))).encode()
@@ -296,7 +301,7 @@ def _json(found: Classification, blocks: _Rows, min_score: float, with_scores: b
     yield b"\n]}\n"
 
 
-def _ndjson(found: Classification, blocks: _Rows, min_score: float, with_scores: bool) -> Iterator[bytes]:
+def _ndjson(blocks: _Rows) -> Iterator[bytes]:
     for rows in blocks:
         yield "".join(json.dumps(row) + "\n" for row in rows).encode()
 

@@ -27,11 +27,15 @@ def library(service: ServiceHere) -> Response:
 def now(service: ServiceHere) -> Response:
     """For those who ask every few seconds: it counts nothing."""
     storage = service.library.session.storage
+    job = service.jobs.current()
+    syncs_here = job is not None and job["state"] == "running" and job["kind"] == "sync"
+    told = [] if syncs_here else storage.sync_lock.told()
     known = {
         "version": zsindex.__version__,
         "library": hashlib.sha256(str(storage.place).encode("utf-8", "surrogateescape")).hexdigest()[:16],
         "revision": "{}.{}".format(*storage.reads.facts_state()),
-        "job": service.jobs.current(),
+        "job": job,
+        "elsewhere": {"who": told[0][0], **asdict(told[0][1])} if told else None,
     }
     return JSONResponse(known, headers={"Cache-Control": "no-store"})
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from zsindex.services.reviews import ReviewInProgress
-from zsindex.web import questions
+from zsindex.web import looking, questions
 from zsindex.web.lists import NextPage, Start, page_of
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.fields import Id
@@ -19,8 +19,7 @@ router = APIRouter(tags=["reviews"])
 
 
 def _shown(review: ReviewInProgress, *, ask: bool) -> Response:
-    waiting = review.look() if ask else review.waiting()
-    return JSONResponse({**review.certificate().to_dict(), "next": None if waiting is None else waiting.to_dict()})
+    return looking.shown(review, review.certificate().to_dict(), ask=ask)
 
 
 @router.post("/v1/reviews", response_model=ReviewShown, dependencies=[WRITES], summary="Begin a review")
@@ -78,8 +77,7 @@ def found(
 def answer(service: ServiceHere, survey: Id, body: ReviewAnswer) -> Response:
     """Answers with the next one."""
     with service.reviews.of(survey) as review:
-        if not review.answer_first(body.number, body.answer):
-            raise Problem("look", 409, "another photo waits for an answer by now, or none: ask for the review")
+        looking.answer(review, body.number, body.answer, what="review")
         return _shown(review, ask=True)
 
 

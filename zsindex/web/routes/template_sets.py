@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from zsindex.classification.templates import BUILT_IN
-from zsindex.web.parameters import SetName
+from zsindex.web.parameters import TemplateSetName
 from zsindex.web.problems import Problem
 from zsindex.web.schemas.label_sets import TemplateSet, TemplatesRequest
 from zsindex.web.service import WRITES, ServiceHere
@@ -26,13 +26,19 @@ def template_sets(service: ServiceHere) -> Response:
     return JSONResponse([_template_set(name, texts) for name, texts in service.library.templates.list().items()])
 
 
+@router.get("/v1/template-sets/{name:path}", response_model=TemplateSet, summary="A template set")
+def template_set(service: ServiceHere, name: TemplateSetName) -> Response:
+    """Built in, or saved."""
+    return JSONResponse(_template_set(name, service.library.templates.get(name)))
+
+
 @router.put(
     "/v1/template-sets/{name:path}",
     response_model=TemplateSet,
     dependencies=[WRITES],
     summary="Save a template set",
 )
-def save_template_set(service: ServiceHere, name: SetName, body: TemplatesRequest) -> Response:
+def save_template_set(service: ServiceHere, name: TemplateSetName, body: TemplatesRequest) -> Response:
     """In place of the set of that name."""
     if len(body.templates) > service.limits.labels:
         raise Problem("fields", 422, f"more than {service.limits.labels:,} templates")
@@ -43,7 +49,7 @@ def save_template_set(service: ServiceHere, name: SetName, body: TemplatesReques
 
 
 @router.delete("/v1/template-sets/{name:path}", status_code=204, dependencies=[WRITES], summary="Delete a template set")
-def remove_template_set(service: ServiceHere, name: SetName) -> Response:
+def remove_template_set(service: ServiceHere, name: TemplateSetName) -> Response:
     """Label sets that were made with it keep their prompts."""
     service.library.templates.remove(name)
     return Response(status_code=204)

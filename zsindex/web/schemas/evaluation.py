@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -26,12 +26,17 @@ class EvaluatedQuestion(LabelChoice, DecidingOptions, PriorOptions):
     where: WhereField = None
 
 
-class EvaluationRequest(EvaluatedQuestion):
-    """Compare answers with the truth."""
+class ComparedQuestion(EvaluatedQuestion):
+    """One way of asking or several: all label sets with all template sets and all models."""
 
     against: Several[LabelChoice] = Field(default_factory=list, description="Further label sets, on the same photos.")
     template_sets: Several[Text | list[Text]] = Field(default_factory=list, description="Template sets to compare.")
     models: Several[Name] = Field(default_factory=list, description="Further models that the library has vectors of.")
+
+
+class EvaluationRequest(ComparedQuestion):
+    """Compare answers with the truth."""
+
     resamples: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=200, description="Resamples for the intervals; 0 for no intervals."
     )
@@ -58,6 +63,23 @@ class EvaluatedPhotosRequest(EvaluatedQuestion):
     limit: ListLimit = 100
 
     model_config = examples({"label_set": "animals", "truth": "corrections", "shows": "owl", "answered": "fox"})
+
+
+class DifferingPhotosRequest(ComparedQuestion):
+    """Which of the compared ways, and who is right."""
+
+    report: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="Number of the report in the answer of `/v1/eval`, which is compared with the first one."
+    )
+    right: Literal["first", "other"] = Field(
+        default="other", description="Photos that only the first way gets right, or only the other."
+    )
+    start: Annotated[int, Field(ge=0, le=2**31)] = 0
+    limit: ListLimit = 100
+
+    model_config = examples(
+        {"label_set": "animals", "truth": "corrections", "against": [{"label_set": "animals", "templates": "openai-7"}]}
+    )
 
 
 class TradeoffRequest(EvaluatedQuestion):
@@ -90,7 +112,9 @@ class LabelNumbers(BaseModel):
 
 
 class EvaluationReport(BaseModel):
-    """How accurate one way of asking is; `differences` are relative to the first one. Lists are cut at `limit`."""
+    """How accurate one way of asking is; `differences` are relative to the first one, and so are those of the
+    labels' F1, and how many photos were `gained` and `lost`. Lists are cut at `limit`.
+    """
 
     name: str
     model: str
@@ -101,6 +125,9 @@ class EvaluationReport(BaseModel):
     photos: int
     summary: dict[str, Measured]
     differences: dict[str, Measured]
+    f1_differences: dict[str, Measured]
+    gained: int
+    lost: int
     labels: list[LabelNumbers]
     n_confusions: int
     confusions: list[Confusion]
@@ -148,6 +175,20 @@ class EvaluatedPhotos(BaseModel):
 
     total: int
     photos: list[EvaluatedPhoto]
+
+
+class DifferingPhoto(EvaluatedPhoto):
+    """A photo as the first way answers it, and as the other does."""
+
+    other: str | None
+    other_score: float
+
+
+class DifferingPhotos(BaseModel):
+    """A part of the photos that one way gets right and the other wrong; first those where both were sure."""
+
+    total: int
+    photos: list[DifferingPhoto]
 
 
 class TradeoffCurve(BaseModel):

@@ -8,6 +8,15 @@ from zsindex.records import SkippedFile
 from zsindex.web.schemas.jobs import Job
 
 
+class Elsewhere(BaseModel):
+    """A sync that is no job, of the command line say, and how far it is."""
+
+    who: str
+    stage: str
+    done: int
+    total: int | None
+
+
 class Now(BaseModel):
     """What a page that stays open asks for again and again."""
 
@@ -15,6 +24,7 @@ class Now(BaseModel):
     library: str = Field(description="Stands for the library: another one has another.")
     revision: str = Field(description="Another one with every change of photos or of their facts.")
     job: Job | None = Field(description="What is at work, or the next; null where there is nothing to do.")
+    elsewhere: Elsewhere | None = Field(description="A sync that is no job; not told while a job syncs.")
 
 
 class SkippedPage(BaseModel):

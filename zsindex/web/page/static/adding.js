@@ -1,11 +1,13 @@
 // Adding a folder: one of those that the service may sync is chosen and synced, and how far that is, is shown.
 
-import { ask } from "./api.js";
+import { ask, latest } from "./api.js";
 import { h, icon, number, photos } from "./dom.js";
 import { watch } from "./jobs.js";
 import { Pace } from "./pace.js";
 
 const PAGE = 200;
+// Fewer folders are found by looking.
+const FIND_FROM = 20;
 
 export class Adding {
   /** `ondone(job)` is called when a sync that was begun here has ended well. */
@@ -41,15 +43,53 @@ export class Adding {
       h("button", { type: "button", onclick: () => this.begin() }, "Choose a folder"));
   }
 
-  #draw({ path, parent, photos: n, total, folders }) {
-    const step = (to, ...content) => h("button", { type: "button", class: "plain", onclick: () => this.#enter(to) }, ...content);
+  #step(to, ...content) {
+    return h("button", { type: "button", class: "plain", onclick: () => this.#enter(to) }, ...content);
+  }
+
+  /** The folders of a page of them, and ways to the others: the next page, and a part of the name. */
+  #list(found) {
+    const { path, total } = found;
+    let next = null;
+    const list = h("ul", { class: "folder-list" });
+    const count = h("p", { class: "quiet", role: "status" });
+    const more = h("button", { type: "button", onclick: () => load(true) }, "Show more");
+    const show = (page, add) => {
+      next = page.next;
+      const rows = page.folders.map((one) => h("li", {}, this.#step(one.path, icon("right"), path === null ? one.path : one.name)));
+      if (add) list.append(...rows);
+      else list.replaceChildren(...rows);
+      if (add) rows[0]?.firstChild.focus();
+      more.hidden = next === null;
+      const n = list.children.length;
+      count.textContent = n < page.total ? `The first ${number(n)} of ${number(page.total)} folders.` : page.total ? "" : "No folder here is called that.";
+      count.hidden = !count.textContent;
+    };
+    const load = latest(async (signal, add) => {
+      const query = new URLSearchParams({ limit: PAGE, ...(path === null ? {} : { path }), ...(find.value ? { name: find.value } : {}), ...(add ? { cursor: next } : {}) });
+      try {
+        show(await ask(`/v1/folders?${query}`, { signal }), add);
+      } catch (error) {
+        if (signal.aborted) return;
+        if (add && error.status === 410) load(false);  // folders have come or gone: from the first one on
+        else this.#failed(error);
+      }
+    });
+    let typing;
+    const find = h("input", { type: "search", placeholder: "Find a folder", "aria-label": "Find a folder", autocomplete: "off", spellcheck: false,
+      oninput: () => { clearTimeout(typing); typing = setTimeout(load, 150, false); },
+      onkeydown: (event) => { if (event.key === "Enter") { event.preventDefault(); list.querySelector("button")?.click(); } } });
+    if (total) show(found, false);
+    return total ? [total > FIND_FROM ? find : null, list, count, more] : [];
+  }
+
+  #draw(found) {
+    const { path, parent, photos: n, total } = found;
     const title = h("h3", { tabindex: -1 }, path ?? "Folders of the service");
-    const list = h("ul", { class: "folder-list" }, ...folders.map((one) => h("li", {}, step(one.path, icon("right"), path === null ? one.path : one.name))));
-    const more = folders.length < total ? h("p", { class: "quiet" }, `The first ${number(folders.length)} of ${number(total)} folders.`) : null;
     const inside = path === null ? null : h("p", { class: "quiet" }, [n ? `${photos(n)} here` : "No photos here", total ? `${number(total)} ${total === 1 ? "folder" : "folders"} inside` : ""].filter(Boolean).join(", ") + ".");
-    this.host.replaceChildren(...[title, inside, list, more, h("div", { class: "buttons" }, ...[
+    this.host.replaceChildren(...[title, inside, ...this.#list(found), h("div", { class: "buttons" }, ...[
       path === null ? null : h("button", { type: "button", class: "primary", disabled: !n && !total, onclick: () => this.#sync(path) }, "Add this folder"),
-      path === null ? null : step(parent, parent === null ? "All folders" : "Up"),
+      path === null ? null : this.#step(parent, parent === null ? "All folders" : "Up"),
     ].filter(Boolean))].filter(Boolean));
   }
 

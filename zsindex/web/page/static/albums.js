@@ -6,16 +6,17 @@ import { selecting } from "./chosen.js";
 import { byId, h, photos, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
+import { Named, sure } from "./named.js";
 import { PhotoDialog } from "./photo.js";
 import { picture } from "./pictures.js";
-import { OpenPhoto, onTravel, params, write } from "./url.js";
+import { onTravel, params } from "./url.js";
 
 const EVENTS = 60;
 const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
 
-const open = new OpenPhoto(writeUrl);
+const at = new Named(["album"], () => show());
+const { open } = at;
 
-let name = null;
 let album = null;
 let source = null;
 let next = null;  // of the events
@@ -23,25 +24,14 @@ let listed = false;
 
 const path = (of, what = "") => `/v1/albums/${encodeURIComponent(of)}${what}`;
 
-function readUrl(query) {
-  name = query.get("album") || null;
-  open.read(query);
-}
-
-function writeUrl(push = false, state = null) {
-  const query = new URLSearchParams();
-  if (name) query.set("album", name);
-  open.add(query);
-  write(query, { push, state });
-}
-
 // --- all of them -----------------------------------------------------------------------------------------------------
 
 /** A cover with what stands below it; `cover` may come later. */
-function card(href, title, text, onclick) {
+function card(link, title, text) {
   const place = h("span", { class: "cover" });
   const below = h("span", { class: "under" }, text);
-  const element = h("li", {}, h("a", { href, onclick }, place, h("strong", {}, title), below));
+  link.append(place, h("strong", {}, title), below);
+  const element = h("li", {}, link);
   const cover = (item) => place.replaceChildren(picture(item, 256));
   return { element, cover, tell: (said) => { below.textContent = said; } };
 }
@@ -55,13 +45,7 @@ async function drawAlbums() {
   }
   byId("albums-note").hidden = found.length > 0;
   byId("albums-note").textContent = "None yet. Select photos, and choose Album in the bar below them; or save a search with zsindex albums save.";
-  const cards = found.map((one) => card(`?${new URLSearchParams({ album: one.name })}`, one.name, one.chosen === null ? "a search or filters" : "", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    name = one.name;
-    writeUrl(true);
-    show();
-  }));
+  const cards = found.map((one) => card(at.link("album", one.name), one.name, one.chosen === null ? "a search or filters" : ""));
   byId("albums").replaceChildren(...cards.map((one) => one.element));
   // One after another: what an album holds may take a search.
   for (const [n, { name: of, chosen }] of found.entries()) {
@@ -95,7 +79,8 @@ function eventCard(event) {
   const [from, to] = [event.start, event.end].map((at) => day.format(new Date(`${at.slice(0, 10)}T00:00:00Z`)));
   const taken = event.bursts.flatMap((burst) => burst.photos);
   const cover = taken.find((one) => one.path === event.cover) ?? taken[0];
-  const made = card(`${root}/?${new URLSearchParams({ since: event.start.slice(0, 19), until: event.end.slice(0, 19), order: "oldest" })}`,
+  const query = new URLSearchParams({ since: event.start.slice(0, 19), until: event.end.slice(0, 19), order: "oldest" });
+  const made = card(h("a", { href: `${root}/?${query}` }),
     from === to ? from : `${from} – ${to}`, photos(event.photos));
   if (cover) made.cover(cover);
   return made.element;
@@ -107,6 +92,7 @@ byId("more").addEventListener("click", drawEvents);
 
 /** Show what the address names; with `stay`, what is in view of an album stays where it is. */
 const show = latest(async (signal, { stay = false } = {}) => {
+  const { name } = at;
   byId("all").hidden = name !== null;
   byId("stage").hidden = name === null;
   album = source = null;
@@ -138,7 +124,7 @@ const show = latest(async (signal, { stay = false } = {}) => {
     if (found.total) grid.show(source, { label: `Photos of ${name}`, top: !stay });
   } catch (error) {
     if (signal.aborted) return;
-    showState(byId("state"), { title: error.status === 404 ? "No such album" : "No answer", text: error.message, kind: "error", action: { text: "All albums", run: leave } });
+    showState(byId("state"), { title: error.status === 404 ? "No such album" : "No answer", text: error.message, kind: "error", action: { text: "All albums", run: () => at.go() } });
   }
 });
 
@@ -147,37 +133,24 @@ function whatOf({ query, where, chosen }) {
   return `It holds what fits${query ? ` “${query}”` : ""}${where ? `${query ? " and" : ""} its filters` : ""}, and follows the library.`;
 }
 
-function leave() {
-  name = open.id = null;
-  writeUrl(true);
-  show();
-}
+byId("back").addEventListener("click", () => at.go());
 
-byId("back").addEventListener("click", leave);
-
-byId("remove").addEventListener("click", () => {
-  const form = h("form", { method: "dialog" }, h("h2", {}, `Delete “${name}”?`), h("p", {}, "Its photos stay in the library."),
-    h("div", { class: "buttons" }, h("button", { value: "" }, "Keep it"), h("button", { value: "delete", class: "primary" }, "Delete")));
-  const dialog = h("dialog", { class: "small", "aria-label": "Delete the album" }, form);
-  dialog.addEventListener("close", async () => {
-    dialog.remove();
-    if (dialog.returnValue !== "delete") return;
-    try {
-      await ask(path(name), { method: "DELETE" });
-      toast(`“${name}” is deleted.`);
-      leave();
-    } catch (error) { toast(error.message); }
-  });
-  document.body.append(dialog);
-  dialog.showModal();
+byId("remove").addEventListener("click", async () => {
+  const { name } = at;
+  if (!await sure("album", name, "Its photos stay in the library.")) return;
+  try {
+    await ask(path(name), { method: "DELETE" });
+    toast(`“${name}” is deleted.`);
+    await at.go(null, null, { push: false });
+  } catch (error) { toast(error.message); }
 });
 
 const takeOut = h("button", { type: "button", hidden: true, onclick: () => select.run(async (ids) => {
-  const from = name;
+  const from = at.name;
   // What somebody else has taken out meanwhile is not put back by *Undo*.
   const { taken_out: taken } = await ask(path(from, "/photos/remove"), { body: { image_ids: ids } });
   select.leave();
-  if (name === from) await show({ stay: true });
+  if (at.name === from) await show({ stay: true });
   if (!source?.length) byId("back").focus();  // there is no photo any more that could have it
   if (!taken.length) {
     toast(`Somebody else has taken ${ids.length === 1 ? "it" : "them"} out of “${from}” already.`);
@@ -186,7 +159,7 @@ const takeOut = h("button", { type: "button", hidden: true, onclick: () => selec
   toast(`${photos(taken.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
     try {
       await ask(path(from, "/photos"), { body: { image_ids: taken } });
-      if (name === from) await show({ stay: true });
+      if (at.name === from) await show({ stay: true });
     } catch (error) { toast(error.message); }
   } });
 }) }, "Take out");
@@ -208,12 +181,12 @@ const dialog = new PhotoDialog({
 });
 
 async function go(query) {
-  readUrl(query);
+  at.read(query);
   await show();
   follow();
 }
 
-const follow = () => open.follow(dialog, source, { over: Boolean(name) });
+const follow = () => open.follow(dialog, source, { over: Boolean(at.name) });
 
 onTravel(go, (query) => { open.read(query); follow(); });
 offerKeys();

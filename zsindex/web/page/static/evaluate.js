@@ -2,6 +2,7 @@
 
 import { NONE } from "./answer.js";
 import { ask, latest, library, mayWrite, root } from "./api.js";
+import { Comparing } from "./comparing.js";
 import { Corrections } from "./corrections.js";
 import { byId, debounced, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -24,7 +25,7 @@ const ABOUT = {
 };
 
 const corrections = new Corrections();
-const view = { set: "", truth: "corrections", learn: false, others: false, names: [], cell: null, label: null };
+const view = { set: "", truth: "corrections", learn: false, others: false, names: [], cell: null, label: null, differing: null };
 const open = new OpenPhoto(writeUrl);
 let table = null;  // the truth that came as a file
 let found = null;
@@ -44,6 +45,8 @@ function readUrl(query) {
   view.cell = ["shows", "answered", "wrong"].some((name) => query.has(name))
     ? { shows: query.get("shows"), answered: query.get("answered"), wrong: query.has("wrong") } : null;
   view.label = query.get("label");
+  view.differing = query.has("report") ? { report: Number(query.get("report")), right: query.get("right") === "first" ? "first" : "other" } : null;
+  comparing.read(query);
   open.read(query);
   byId("label-set").value = view.set;
   byId("truth").value = view.truth;
@@ -64,6 +67,11 @@ function writeUrl(push = false, state = null) {
   if (view.cell?.answered != null) query.set("answered", view.cell.answered);
   if (view.cell?.wrong) query.set("wrong", "1");
   if (view.label !== null) query.set("label", view.label);
+  comparing.add(query);
+  if (view.differing) {
+    query.set("report", String(view.differing.report));
+    query.set("right", view.differing.right);
+  }
   open.add(query);
   write(query, { push, state });
 }
@@ -83,10 +91,16 @@ function asked() {
   return { ...question(), truth, ...(view.others ? { others_are_none: true } : {}), ...(Object.keys(names).length ? { names } : {}) };
 }
 
+/** The same with what is compared. */
+function askedOfAll() {
+  const body = asked();
+  return body && { ...body, ...comparing.body(view.set) };
+}
+
 const evaluate = latest(async (signal) => {
   byId("wrong").textContent = "";
   byId("file-field").hidden = view.truth !== "csv";
-  const body = asked();
+  const body = askedOfAll();
   found = report = curve = null;
   if (!body) {
     byId("found").hidden = true;
@@ -135,6 +149,13 @@ function draw() {
   byId("unknown").replaceChildren(...(unknown.length ? [h("details", { class: "more" }, h("summary", {}, `Names that the set does not have (${number(unknown.length)})`),
     h("ul", { class: "names" }, ...unknown.slice(0, AT_FIRST).map(([name, n]) => h("li", {}, `${name} `, h("span", { class: "quiet" }, photos(n)), " ",
       h("button", { type: "button", class: "plain", onclick: () => rename(name) }, "It is…")))))] : []));
+  const several = found.reports.length > 1;
+  for (const id of ["confused-card", "labels-card", "scores-card"]) byId(id).hidden = several;
+  for (const id of ["compared-card", "compared-labels-card"]) byId(id).hidden = !several;
+  if (several) {
+    comparing.draw(found.reports, view.set, view.differing);
+    return;
+  }
   drawConfused();
   drawLabels();
   drawReliability();
@@ -261,7 +282,7 @@ const shownScore = (score) => (score >= 0.01 ? score.toFixed(3) : score.toPrecis
 
 async function drawCurve() {
   const card = byId("curve-card");
-  const known = view.label !== null && report?.labels.some((one) => one.label === view.label);
+  const known = view.label !== null && found?.reports.length === 1 && report?.labels.some((one) => one.label === view.label);
   card.hidden = !known;
   curve = null;
   if (!known) return;
@@ -364,9 +385,10 @@ function drawReliability() {
 
 // --- photos ----------------------------------------------------------------------------------------------------------
 
-/** The photos of a cell, in pages. */
+/** The photos of a cell, or those on which two ways differ, in pages. */
 class Cell {
-  constructor(body) {
+  constructor(path, body) {
+    this.path = path;
     this.body = body;
     this.pages = new Map();
     this.length = 0;
@@ -378,42 +400,60 @@ class Cell {
     const wanted = [];
     for (let page = Math.floor(first / PAGE); page <= Math.floor(last / PAGE); page += 1) if (!this.pages.has(page)) wanted.push(page);
     await Promise.all(wanted.map(async (page) => {
-      const some = await ask("/v1/eval/photos", { body: { ...this.body, start: page * PAGE, limit: PAGE }, signal });
+      const some = await ask(this.path, { body: { ...this.body, start: page * PAGE, limit: PAGE }, signal });
       this.length = some.total;
       this.pages.set(page, some.photos);
     }));
   }
 }
 
-function titleOf({ shows, answered, wrong }) {
+function titleOf() {
+  if (view.differing) return `Only “${comparing.names(view.set)[view.differing.right === "other" ? view.differing.report : 0]}” is right`;
+  const { shows, answered, wrong } = view.cell;
   if (shows !== null && answered !== null) return shows === answered ? `${shows}, answered so` : `${shows}, answered ${answered}`;
   if (shows !== null) return `${shows}, answered otherwise`;
   return wrong ? `Wrongly answered ${answered}` : `Answered ${answered}`;
 }
 
 const showPhotos = latest(async (signal) => {
-  const source = new Cell({ ...asked(), ...view.cell });
+  const source = view.differing ? new Cell("/v1/eval/differing", { ...askedOfAll(), ...view.differing }) : new Cell("/v1/eval/photos", { ...asked(), ...view.cell });
   await source.load(0, 0, signal);
   if (signal.aborted) return null;
-  byId("photos-title").replaceChildren(titleOf(view.cell), h("span", { class: "quiet" }, ` ${photos(source.length)}`));
+  byId("photos-title").replaceChildren(titleOf(), h("span", { class: "quiet" }, ` ${photos(source.length)}`));
   byId("grid").hidden = !source.length;
-  if (source.length) grid.show(source, { label: titleOf(view.cell), top: false });
+  if (source.length) grid.show(source, { label: titleOf(), top: false });
   return source;
 });
 
 async function drawPhotos() {
-  byId("photos-card").hidden = !view.cell;
-  if (!view.cell) { dialog.close(); return; }
+  // In a comparison only the photos on which two ways differ, else only cells.
+  if (found.reports.length > 1) view.cell = null;
+  else view.differing = null;
+  byId("photos-card").hidden = !opened();
+  if (!opened()) { dialog.close(); return; }
   source = await showPhotos().catch((error) => { toast(error.message); return null; });
   follow();
 }
 
-const follow = () => open.follow(dialog, source, { over: Boolean(view.cell && source) });
+const follow = () => open.follow(dialog, source, { over: Boolean(opened() && source) });
+
+const opened = () => view.cell ?? view.differing;
 
 async function choose(cell) {
   view.cell = cell;
   writeUrl(true);
   drawConfused();
+  await showOpened();
+}
+
+async function chooseDiffering(report, right) {
+  view.differing = { report, right };
+  writeUrl(true);
+  comparing.draw(found.reports, view.set, view.differing);
+  await showOpened();
+}
+
+async function showOpened() {
   await drawPhotos();
   byId("photos-title").focus({ preventScroll: true });
   byId("photos-card").scrollIntoView({ block: "start" });
@@ -429,7 +469,7 @@ function pick(label) {
 
 const grid = new Grid(byId("grid"), {
   label: "Photos", onopen: (i, source) => dialog.open(source, i), onerror: (error) => toast(error.message),
-  badge: (item) => (view.cell?.answered == null ? `${item.label ?? "no answer"} ${percent(item.score)}` : view.cell.shows == null ? item.truth.join(", ") : percent(item.score)),
+  badge: (item) => (view.differing ? `${item.label ?? "no answer"} → ${item.other ?? "no answer"}` : view.cell?.answered == null ? `${item.label ?? "no answer"} ${percent(item.score)}` : view.cell.shows == null ? item.truth.join(", ") : percent(item.score)),
 });
 
 /** What a photo can be said to show: what the set has, be it among the answers here or not. */
@@ -446,6 +486,11 @@ async function undo(only) {
     } else evaluate();
   } catch (error) { toast(error.message); }
 }
+
+const comparing = new Comparing({
+  onchange: () => { view.differing = null; changed(); },
+  onphotos: chooseDiffering,
+});
 
 const dialog = new PhotoDialog({
   question,
@@ -481,8 +526,8 @@ function changed(push = true) {
   evaluate();
 }
 
-byId("label-set").addEventListener("change", () => { Object.assign(view, { set: byId("label-set").value, cell: null, label: null }); changed(); });
-byId("truth").addEventListener("change", () => { Object.assign(view, { truth: byId("truth").value, cell: null }); changed(); });
+byId("label-set").addEventListener("change", () => { Object.assign(view, { set: byId("label-set").value, cell: null, label: null, differing: null }); changed(); });
+byId("truth").addEventListener("change", () => { Object.assign(view, { truth: byId("truth").value, cell: null, differing: null }); changed(); });
 for (const name of ["learn", "others"]) byId(name).addEventListener("change", () => { view[name] = byId(name).checked; changed(); });
 byId("names").addEventListener("change", () => { view.names = byId("names").value.split("\n").map((one) => one.trim()).filter((one) => one.includes("=")); changed(); });
 byId("file").addEventListener("change", async () => {
@@ -506,14 +551,16 @@ byId("keep-cut").addEventListener("click", keepCut);
 byId("drop-cut").addEventListener("click", dropCut);
 
 async function go(query) {
-  const before = JSON.stringify(asked());
+  const before = JSON.stringify(askedOfAll());
   readUrl(query);
-  if (report && JSON.stringify(asked()) === before) { draw(); await Promise.all([drawCurve(), drawPhotos()]); } else await evaluate();
+  if (report && JSON.stringify(askedOfAll()) === before) { draw(); await Promise.all([drawCurve(), drawPhotos()]); } else await evaluate();
 }
 
 async function begin() {
   library().catch(() => {});
-  [sets, may] = await Promise.all([ask("/v1/label-sets"), mayWrite()]);
+  let templates, models;
+  [sets, may, templates, models] = await Promise.all([ask("/v1/label-sets"), mayWrite(), ask("/v1/template-sets"), ask("/v1/models")]);
+  comparing.fill(sets, templates, models.filter((one) => !one.default));
   byId("label-set").append(h("option", { value: "" }, "–"), ...sets.map((one) => h("option", { value: one.name }, `${one.name} (${one.labels.length})`)));
   onTravel(go, (query) => { open.read(query); follow(); });
   offerKeys();

@@ -7,7 +7,7 @@ import { NearDuplicates } from "./duplicates.js";
 import { ENDED, watch } from "./jobs.js";
 import { Pace } from "./pace.js";
 import { forget, picture } from "./pictures.js";
-import { onChange } from "./service.js";
+import { onChange, onWork } from "./service.js";
 
 const PAGE = 50;
 let running = null;
@@ -129,6 +129,14 @@ function follow(job) {
   });
 }
 
+/** A sync of another program, the command line say, and how far it is. */
+function drawElsewhere(work) {
+  const line = byId("elsewhere");
+  line.hidden = !work?.who;
+  const said = work?.who ? `Another program is at it: ${work.who}. ${pace.of(work).text}.` : "";
+  if (line.textContent !== said) line.textContent = said;
+}
+
 /** Draw what a sync may have changed. */
 async function drawAll() {
   forget();  // photos may be back
@@ -188,6 +196,7 @@ async function begin() {
     await drawWork();
     // The lists below stay as they are until a sync has ended: somebody may be reading there.
     onChange(() => { drawStatus(true); drawWork(); }, { byItself: () => true });
+    onWork(drawElsewhere);
   } catch (error) {
     const box = h("div");
     byId("main").prepend(box);

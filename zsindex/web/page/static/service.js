@@ -16,6 +16,7 @@ let known = null;  // as it was when what is in view was asked for
 let heard = null;  // the revision that was spoken of last
 let hushed = false;  // somebody does not want to hear of the sync that goes on
 let refresh = null;
+let hearWork = () => {};
 let timer;
 const messages = new Map();
 
@@ -25,6 +26,11 @@ const messages = new Map();
  */
 export function onChange(work, { byItself = () => false } = {}) {
   refresh = { work, byItself };
+}
+
+/** Have `tell(work)` called with what is at work, as it is heard of: a job; a sync elsewhere, which has `who`; or null. */
+export function onWork(tell) {
+  hearWork = tell;
 }
 
 /** Say something until it no longer holds, or somebody does not want to hear it: what is said already is only changed. */
@@ -67,11 +73,13 @@ async function look() {
     await heed(now);
   } catch { /* it is asked again; who asks for something is told what is wrong */ }
   clearTimeout(timer);
-  timer = setTimeout(look, now?.job ? AT_WORK_MS : EVERY_MS);
+  timer = setTimeout(look, now?.job || now?.elsewhere ? AT_WORK_MS : EVERY_MS);
 }
 
 async function heed(now) {
-  drawWork(now.job);
+  const work = workOf(now);
+  drawWork(work);
+  hearWork(work);
   if (known === null) {
     heard = now.revision;
     known = { ...now, images: (await library()).images };
@@ -82,7 +90,7 @@ async function heed(now) {
   } else if (now.library !== known.library) {
     say("other", "This is another library now.", { text: "Reload", run: () => location.reload() });
   } else if (now.revision !== heard) await changed(now);
-  else if (!now.job) hushed = false;
+  else if (!work) hushed = false;
 }
 
 async function changed(now) {
@@ -118,6 +126,11 @@ const bar = h("progress", { "aria-label": "Progress of the sync" });
 const text = h("span");
 const atWork = h("a", { class: "at-work", href: `${root}/library`, hidden: true }, text, bar);
 byId("holds").before(atWork);
+
+/** The job that is at work; of a sync that is none, and goes before what waits for it, the same as is known of a job. */
+function workOf({ job, elsewhere }) {
+  return elsewhere ? { id: elsewhere.who, who: elsewhere.who, kind: "sync", state: "running", progress: elsewhere } : job;
+}
 
 function drawWork(job) {
   atWork.hidden = !job;

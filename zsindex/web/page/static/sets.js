@@ -1,4 +1,4 @@
-// Label sets with their versions, and what was said of photos with each: listed, taken back, restored.
+// Label sets with their versions, and what was said of photos with each: listed, taken back, restored. Template sets.
 
 import { NONE } from "./answer.js";
 import { ask, latest, library, mayWrite, root } from "./api.js";
@@ -7,60 +7,55 @@ import { Corrections } from "./corrections.js";
 import { byId, h, number, photos, showState, toast } from "./dom.js";
 import { Grid } from "./grid.js";
 import { offerKeys } from "./help.js";
+import { Named, sure } from "./named.js";
 import { PhotoDialog } from "./photo.js";
-import { OpenPhoto, onTravel, params, write } from "./url.js";
+import { TemplateSets, countOf } from "./templatesets.js";
+import { onTravel, params } from "./url.js";
 
 const MANY = 40;  // labels of a version that are written out
 const stamp = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 const day = new Intl.DateTimeFormat("en", { dateStyle: "full" });
 const corrections = new Corrections();
 
-const open = new OpenPhoto(writeUrl);
+const at = new Named(["set", "templates"], () => show());
+const { open } = at;
 
-let name = null;
 let found = null;  // the label set with its versions
 let said = [];  // its corrections, the last first
 let writes = false;
 
 const path = (set) => `/v1/label-sets/${encodeURIComponent(set)}`;
-const ofSet = (what) => `/v1/corrections${what}?label_set=${encodeURIComponent(name)}`;
-
-function readUrl(query) {
-  name = query.get("set") || null;
-  open.read(query);
-}
-
-function writeUrl(push = false, state = null) {
-  const query = new URLSearchParams();
-  if (name) query.set("set", name);
-  open.add(query);
-  write(query, { push, state });
-}
+const ofSet = (what) => `/v1/corrections${what}?label_set=${encodeURIComponent(at.name)}`;
 
 const show = latest(async (signal) => {
   byId("stage").setAttribute("aria-busy", "true");
   try {
-    const sets = await ask("/v1/label-sets", { signal });
+    const [sets, ofTemplates] = await Promise.all([ask("/v1/label-sets", { signal }), ask("/v1/template-sets", { signal })]);
     writes = await mayWrite().catch(() => false);
-    name ??= sets[0]?.name ?? null;
-    byId("sets").replaceChildren(...sets.map((set) => h("li", {}, h("a", {
-      href: `?${new URLSearchParams({ set: set.name })}`, "aria-current": set.name === name ? "true" : null,
-      onclick: (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        name = set.name;
-        open.id = null;
-        writeUrl(true);
-        show();
-      },
-    }, set.name, h("span", { class: "quiet" }, ` ${number(set.labels.length)} label${set.labels.length === 1 ? "" : "s"}`)))));
-    if (!name) {
+    if (!at.name && sets.length) Object.assign(at, { kind: "set", name: sets[0].name });
+    const link = (kind, set, holds) => h("li", {}, at.link(kind, set.name, set.name, h("span", { class: "quiet" }, ` ${holds}`)));
+    byId("sets").replaceChildren(...sets.map((set) => link("set", set, `${number(set.labels.length)} label${set.labels.length === 1 ? "" : "s"}`)));
+    byId("template-sets").replaceChildren(...ofTemplates.map((set) => link("templates", set, countOf(set.templates))));
+    byId("new-templates").hidden = !writes;
+    if (at.kind === "templates") {
+      const set = ofTemplates.find((one) => one.name === at.name);
+      if (!set) nothing({ title: "No such template set", text: `There is no template set “${at.name}”.`, kind: "error" });
+      else {
+        nothing({});
+        templateSets.show(set, writes);
+        byId("templates").hidden = false;
+      }
+      return;
+    }
+    if (!at.name) {
       nothing({ title: "No label sets yet", text: "Type labels in the lab and save them under a name: corrections are kept with such a set.",
         action: { text: "Go to the lab", run: () => { location.href = `${root}/lab`; } } });
       return;
     }
-    const [set] = await Promise.all([ask(path(name), { signal }), read(signal)]);
-    found = { ...set, older: await Promise.all(set.versions.map((one) => (one.version === set.version ? set : ask(path(`${name}@${one.version}`), { signal })))) };
+    const [set] = await Promise.all([ask(path(at.name), { signal }), read(signal)]);
+    const older = await Promise.all(set.versions.map((one) => (one.version === set.version ? set : ask(path(`${set.name}@${one.version}`), { signal }))));
+    if (signal.aborted) return;
+    found = { ...set, older };
     showState(byId("state"));
     draw();
   } catch (error) {
@@ -70,18 +65,22 @@ const show = latest(async (signal) => {
 });
 
 function nothing(state) {
-  byId("set").hidden = byId("grid").hidden = true;
+  found = null;
+  said = [];
+  byId("set").hidden = byId("templates").hidden = byId("grid").hidden = true;
   showState(byId("state"), state);
 }
 
 async function read(signal) {
   const all = await ask(ofSet(""), { signal });
-  await corrections.of(name);
+  await corrections.of(at.name);
+  if (signal?.aborted) return;
   said = all.map((one) => ({ ...one, path: one.paths[0] ?? "", at: new Date(one.said_at) })).sort((a, b) => b.at - a.at);
 }
 
 function draw() {
   byId("set").hidden = false;
+  byId("templates").hidden = true;
   byId("name").textContent = found.name;
   byId("ask").href = `${root}/lab?${new URLSearchParams({ set: found.name })}`;
   byId("remove").hidden = !writes;
@@ -105,34 +104,25 @@ function version({ version: n, saved_at }, set, before) {
 
 async function restore(n) {
   try {
-    const made = await ask(path(name), { body: { version: n } });
+    const made = await ask(path(at.name), { body: { version: n } });
     await show();
     toast(`Version ${n} is in use again, as version ${made.version}.`);
   } catch (error) { toast(error.message); }
 }
 
-byId("remove").addEventListener("click", () => {
-  const n = found.versions.length;
-  const form = h("form", { method: "dialog" }, h("h2", {}, `Delete “${found.name}”?`),
-    h("p", {}, `${n === 1 ? "Its only version" : `All ${number(n)} versions`} and its thresholds go for good. ` +
-      (said.length ? `What was said of ${photos(said.length)} is kept, and is there again with a set of this name.` : "")),
-    h("div", { class: "buttons" }, h("button", { value: "" }, "Keep it"), h("button", { value: "delete", class: "primary" }, "Delete")));
-  const dialog = h("dialog", { class: "small", "aria-label": "Delete the label set" }, form);
-  dialog.addEventListener("close", async () => {
-    dialog.remove();
-    if (dialog.returnValue !== "delete") return;
-    try {
-      await ask(path(found.name), { method: "DELETE" });
-      toast(`“${found.name}” is deleted.`);
-      name = null;
-      writeUrl();
-      await show();
-      library({ again: true }).catch(() => {});
-    } catch (error) { toast(error.message); }
-  });
-  document.body.append(dialog);
-  dialog.showModal();
+byId("remove").addEventListener("click", async () => {
+  const { name, versions } = found;
+  if (!await sure("label set", name, `${versions.length === 1 ? "Its only version" : `All ${number(versions.length)} versions`} and its thresholds go for good. ` +
+    (said.length ? `What was said of ${photos(said.length)} is kept, and is there again with a set of this name.` : ""))) return;
+  try {
+    await ask(path(name), { method: "DELETE" });
+    toast(`“${name}” is deleted.`);
+    await at.go(null, null, { push: false });
+    library({ again: true }).catch(() => {});
+  } catch (error) { toast(error.message); }
 });
+
+const templateSets = new TemplateSets({ onchange: (name) => at.go(name && "templates", name, { push: Boolean(name) }) });
 
 // --- corrections -----------------------------------------------------------------------------------------------------
 
@@ -174,7 +164,7 @@ const labels = () => [...found.labels, ...Object.keys(found.groups).filter((grou
 const remove = h("button", { type: "button", onclick: () => {
   const digests = select.items().map((one) => one.digest);
   const text = digests.length === 1 ? "One correction is removed" : `${number(digests.length)} corrections are removed`;
-  change(() => ask("/v1/corrections/forget", { body: { label_set: name, digests } }), `${text}, which can be undone.`);
+  change(() => ask("/v1/corrections/forget", { body: { label_set: at.name, digests } }), `${text}, which can be undone.`);
 } }, "Remove corrections");
 
 const select = selecting({
@@ -205,7 +195,7 @@ const dialog = new PhotoDialog({
 });
 
 async function go(query) {
-  readUrl(query);
+  at.read(query);
   await show();
   follow();
 }
