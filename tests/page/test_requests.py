@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tests.page.looking import LABELS, QUERY, cells, expect, shown
 from tests.page.test_page import Held
+from tests.waiting import until
 from zsindex.library import Library
 
 # What was loaded, and how many bytes of it came from the service: none of what the browser has kept.
@@ -50,7 +51,7 @@ def test_photos_wait_for_nothing_that_they_do_not_need(page: Any, url: str, libr
         held = Held(page, others)
         page.goto(url + path)
         assert shown(page), path
-        assert len(held.routes) > 1
+        until(lambda held=held: page.wait_for_timeout(10) or len(held.routes) > 1)
         held.let_go()
         page.unroute_all()
     # What a set holds is asked for beside what it says of the photos.
@@ -81,6 +82,7 @@ def test_the_list_comes_with_its_first_photos_and_is_divided_here(page: Any, url
     page.route("**/v1/images/sections?per=day", lambda route: held.append(route))
     with page.expect_request("**/v1/images?by=date&start=0&limit=100"):
         page.goto(url)
+    until(lambda: page.wait_for_timeout(10) or held)
     [route] = held  # whose answer is not needed for that
     route.fulfill(json={"sections": sections})
     shown(page)
