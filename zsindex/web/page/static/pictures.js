@@ -8,6 +8,7 @@ const BELIEVED_MS = 60_000;
 // What says something about the photo itself; the service being busy, or gone, does not.
 const LASTING = [404, 413, 415, 422];
 
+const ORIGINAL = "file";  // in place of a size; it may be large, and is not asked for twice
 // Formats whose originals the service sends as pictures, and browsers show.
 const SHOWN = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "AVIF", "BMP"];
 
@@ -40,7 +41,7 @@ function known(id, size) {
 export const load = (id, size, options) => decoded(id, size, thumbnailPath(id, size), options);
 
 /** The same of its original: whichever way its camera was held, browsers show it upright. */
-export const loadOriginal = (id, options) => decoded(id, "file", `/v1/images/${id}/file`, options);
+export const loadOriginal = (id, options) => decoded(id, ORIGINAL, `/v1/images/${id}/file`, options);
 
 /** Whether browsers show originals of a format. */
 export const canShow = (format) => SHOWN.includes(format);
@@ -49,7 +50,7 @@ async function decoded(id, size, path, { signal, priority } = {}) {
   const before = known(id, size);
   if (before) throw before;
   signal?.throwIfAborted();
-  if (!someFail) {
+  if (size !== ORIGINAL && !someFail) {
     const found = await straight(url(path), signal, priority);
     if (found) return found;
     someFail = true;
