@@ -128,6 +128,13 @@ resamples = resampled(1000)
 @click.option("--thresholds", is_flag=True, help="Give only answers at or above their thresholds.")
 @options.with_corrections
 @click.option("--smooth", is_flag=True, help="Answer the photos together, as in zsindex classify.")
+@click.option(
+    "--coverage",
+    type=options.Real(0, 0.999999, min_open=True),
+    metavar="SHARE",
+    help="Also measure sets of labels, as of zsindex classify --coverage: how often they hold what photos show, where "
+    "each half of the photos calibrates the other.",
+)
 @options.truncate
 @resamples
 @seed
@@ -168,6 +175,7 @@ def eval(
     thresholds: bool,
     with_corrections: str | None,
     smooth: bool,
+    coverage: float | None,
     truncate: bool,
     resamples: int,
     seed: int,
@@ -219,6 +227,7 @@ def eval(
             thresholds=thresholds,
             with_corrections=with_corrections,
             smooth=smooth,
+            coverage=coverage,
             truncate=truncate,
         )
     if report is not None:
@@ -514,6 +523,9 @@ def _rows(result: Evaluation) -> Iterator[Sequence[Any]]:
         for kind, measures in (("", report.summary), ("difference in ", report.differences)):
             for name, estimate in measures.items():
                 yield report.name, "", kind + name, *estimate.to_dict().values(), report.photos
+        if report.sets is not None:
+            yield report.name, "", "coverage", *report.sets.coverage.to_dict().values(), report.sets.photos
+            yield report.name, "", "set size", report.sets.size, None, None, report.sets.photos
         for label in report.labels:
             for name, estimate in (("precision", label.precision), ("recall", label.recall), ("f1", label.f1)):
                 yield report.name, label.label, name, *estimate.to_dict().values(), label.photos
@@ -546,6 +558,11 @@ def _table(result: Evaluation) -> str:
         ]
         header = [f"minus {first.name}", *(MEASURES[name] for name in measures), "photos gained", "lost"]
         parts.append(table(header, rows, align=["left", *["right"] * (len(measures) + 2)]))
+    held = [(report.name, report.sets) for report in result.reports if report.sets is not None]
+    if held:
+        header = [f"sets for {100 * held[0][1].asked:g} %", "photos", "held %", "labels in a set"]
+        sets = [[name, one.photos, _percent(one.coverage), f"{one.size:.2f}"] for name, one in held]
+        parts.append(table(header, sets, align=["left", *["right"] * 3]))
     for report in result.reports:
         title = f"{report.name}: " if len(result.reports) > 1 else ""
         worst = sorted(report.labels, key=lambda label: (label.f1.value, label.label))[:WORST]

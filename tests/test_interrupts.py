@@ -23,6 +23,7 @@ from zsindex.cli.progress import stop_on_interrupt
 from tests.fakes import FakeEncoder
 from tests.libraries import new_library
 from tests.photos import save, solid
+from tests.waiting import WAIT_S
 from zsindex.library import Library
 from zsindex.storage import interrupts
 from zsindex.storage.interrupts import PutOff
@@ -308,7 +309,7 @@ def test_ctrl_c_at_random_instants_stops_nobody_else(folder: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, handler)
         stop.set()
-        elsewhere_too.join(30)
+        elsewhere_too.join(WAIT_S)
         database.close()
     assert not elsewhere_too.is_alive()
     assert len(came) > 20

@@ -20,6 +20,7 @@ from tests import on_server, photos
 from tests.fakes import FakeEncoder, vector_of
 from tests.libraries import paint, stored
 from tests.scenes import damaged, photo
+from tests.waiting import WAIT_S
 from zsindex.classification import scores
 from zsindex.classification.prompts import label_set
 from zsindex.errors import (
@@ -1027,7 +1028,7 @@ def test_questions_during_a_sync_do_not_use_the_model_at_the_same_time(tmp_path:
     encoder = Exclusive()
     with Library.open(tmp_path / "other", encoder=encoder) as library, ThreadPoolExecutor(1) as pool:
         running = pool.submit(library.sync, album)
-        assert encoder.started.wait(30)
+        assert encoder.started.wait(WAIT_S)
         library.embed_texts(["red"])
         running.result()
         assert not encoder.met.is_set()

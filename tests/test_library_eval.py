@@ -20,7 +20,15 @@ from zsindex.cli import cli
 from tests.fakes import FakeEncoder
 from tests.libraries import paint
 from zsindex import label_set
-from zsindex.errors import BadTruth, ExtraMissing, LibraryReadOnly, NoTemperature, UnknownLabelSet, UnknownModel
+from zsindex.errors import (
+    BadQuestion,
+    BadTruth,
+    ExtraMissing,
+    LibraryReadOnly,
+    NoTemperature,
+    UnknownLabelSet,
+    UnknownModel,
+)
 from zsindex.library import Library
 from zsindex.models.encoder import Encoder
 from zsindex.records import NONE, ModelSpec
@@ -176,6 +184,43 @@ def test_label_sets_and_templates_are_compared_each_with_each(library: Library) 
         library.lab.evaluate("nothing", names=NAMES)
     with pytest.raises(UnknownModel):
         library.lab.evaluate("plain", names=NAMES, models=["nothing"])
+
+
+def test_sets_of_labels_are_measured_half_by_half(library: Library, run: Callable[..., Result]) -> None:
+    shows = {path: NAMES[Path(path).parent.name] for path in library.photos.paths()}
+    half = {path: int(digest[:2], 16) % 2 for path, digest in library.photos.digests(list(shows)).items()}
+    assert set(half.values()) == {0, 1}
+    found = library.lab.evaluate(RGB, names=NAMES, resamples=0, coverage=0.5, templates=["plain", "a {} thing"])
+    for report, template in zip(found.reports, ("plain", "a {} thing"), strict=True):
+        sets: dict[str, tuple[str, ...]] = {}
+        for measured in (0, 1):
+            known = {path: label for path, label in shows.items() if half[path] != measured}
+            answers = library.classify(RGB, template=template, coverage=0.5, calibrate=known)
+            sets |= {one.path: one.labels for one in answers if half[one.path] == measured}
+        assert report.sets is not None
+        assert report.sets.photos == len(sets) == len(shows)
+        assert report.sets.coverage.value == pytest.approx(np.mean([shows[path] in sets[path] for path in sets]))
+        assert report.sets.size == pytest.approx(np.mean([len(labels) for labels in sets.values()]))
+    assert library.lab.evaluate(RGB, names=NAMES, resamples=0).reports[0].sets is None
+
+    asked = ["eval", *(part for label in RGB for part in ("-l", label)), *MAP, "--resamples", "0", "--coverage", "0.5"]
+    assert re.search(r"^sets for 50 % +photos +held % ", run(*asked).stdout, re.MULTILINE)
+    rows = list(csv.DictReader(io.StringIO(run(*asked, "--format", "csv").stdout)))
+    [size] = [row["value"] for row in rows if row["measure"] == "set size"]
+    [of_labels] = library.lab.evaluate(RGB, names=NAMES, resamples=0, coverage=0.5).reports
+    assert of_labels.sets is not None
+    assert float(size) == pytest.approx(of_labels.sets.size)
+    assert "takes at least 999 photos" in run(*asked[:-1], "0.999", code=1).stderr
+
+
+def test_what_sets_of_labels_exclude_in_an_evaluation(library: Library) -> None:
+    for options, why in (
+        ({"coverage": 0.5, "calibrate": "folders"}, "calibrate each other"),
+        ({"coverage_score": "aps"}, "say which coverage"),
+        ({"coverage": 0.5, "unknown": "mcm:0.1"}, "coverage and unknown"),
+    ):
+        with pytest.raises(BadQuestion, match=why):
+            library.lab.evaluate(RGB, names=NAMES, resamples=0, **options)  # type: ignore[arg-type]
 
 
 def test_none_of_these(library: Library) -> None:

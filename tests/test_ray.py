@@ -106,7 +106,9 @@ def head(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[H
                 start_new_session=True,
             )
         try:
-            until(lambda: b"will now block forever" in (folder / "head.log").read_bytes())
+            said = folder / "head.log"
+            until(lambda: b"will now block forever" in said.read_bytes() or started.poll() is not None)
+            assert started.poll() is None, said.read_text(encoding="utf-8")
             yield Head(f"ray://127.0.0.1:{port}", folder)
         finally:
             started.send_signal(signal.SIGINT)

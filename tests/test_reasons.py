@@ -21,6 +21,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tests import photos
+from tests.waiting import WAIT_S
 from zsindex.errors import ImageError
 from zsindex.photos import containers
 from zsindex.photos.decode import decode, prepare
@@ -257,7 +258,7 @@ def test_codecs_write_nothing_to_the_terminal(tmp_path: Path, options: list[str]
         [sys.executable, *options, "-c", _PROGRAM, str(tmp_path / "files")],
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=WAIT_S,
         check=True,
     )
     said, after = done.stderr.split("what follows is Pillow by itself\n")
@@ -284,7 +285,7 @@ def test_names_of_what_others_mapped_keep_no_photo_from_being_decoded(tmp_path: 
         [sys.executable, "-c", _MAPPED, str(tmp_path)],
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=WAIT_S,
         check=True,
         env={**os.environ, **locale},
     )
@@ -308,7 +309,7 @@ def test_warnings_of_others_are_theirs() -> None:
     go, done, seen = threading.Event(), threading.Event(), []
 
     def other() -> None:
-        assert go.wait(10)
+        assert go.wait(WAIT_S)
         with pytest.warns(UserWarning, match="mine"):
             warnings.warn("mine", stacklevel=1)
         seen.append(True)
@@ -319,7 +320,7 @@ def test_warnings_of_others_are_theirs() -> None:
 
     def load(self: ImageFile.ImageFile) -> None:
         go.set()
-        assert done.wait(10)
+        assert done.wait(WAIT_S)
         warnings.warn("a codec's", stacklevel=1)
 
     decoded = _with_load(load, lambda: decode(photos.encoded(PICTURE, "PNG"), mode=DecodeMode.EXACT, input_size=(8, 8)))

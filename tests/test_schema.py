@@ -21,6 +21,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tests.libraries import add_model, add_photos, open_storage, unit_vectors
+from tests.waiting import WAIT_S
 from zsindex.errors import LibraryReadOnly, LibraryTooNew
 from zsindex.storage import tables
 from zsindex.storage.sqlite import connections, schema
@@ -294,7 +295,7 @@ def test_two_processes_that_open_an_older_library_upgrade_it_once(older: Path, n
     )
     command = [sys.executable, "-c", program, str(older), str(schema.SCRIPTS), head]
     processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(WAIT_S) for process in processes] == [0, 0]
     assert revision_of(older / FILE_NAME) == head
     assert len(backups(older)) == 1
 

@@ -25,6 +25,7 @@ from tests.fakes import FakeEncoder
 from tests.libraries import add_photos, fake_info, new_library, open_storage, photo, unit_vectors
 from tests.storage import postgres_server
 from tests.storage.postgres_server import Server
+from tests.waiting import WAIT_S
 from zsindex.errors import LibraryBusy, LibraryReadOnly, NoSearchIndex, NoVectors, ZsindexError
 from zsindex.index import on_server
 from zsindex.index.on_server import Build, NotIndexed, ServerIndex
@@ -648,7 +649,7 @@ def test_ctrl_c_while_it_is_built_keeps_what_was_copied(filled: str, tmp_path: P
         assert process.stdin is not None
         assert process.stdout.readline() == "added\n"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate("\n", timeout=60)
+        _, said = process.communicate("\n", timeout=WAIT_S)
     assert process.returncode == 130, said
     assert "what was copied is kept. Run the same command again" in said
     with Library.open(filled, encoder=FakeEncoder(), search="server") as library:

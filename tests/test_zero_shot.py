@@ -19,6 +19,7 @@ from PIL import Image
 import zsindex
 from tests.fakes import FakeEncoder
 from tests.scenes import damaged, photo
+from tests.waiting import WAIT_S
 from zsindex.errors import BadTemplate, FetchError, ImageError, NoLabels, PromptTooLong
 from zsindex.library import Library
 from zsindex.records import SkipReason
@@ -329,7 +330,11 @@ def test_a_url_that_does_not_answer(detector: ZeroShotImageClassifier, site: Sit
 
 
 @pytest.mark.parametrize("path", ["/drips", "/drips-headers"])
-def test_a_url_that_answers_byte_by_byte_for_ever(detector: ZeroShotImageClassifier, site: Site, path: str) -> None:
+def test_a_url_that_answers_byte_by_byte_for_ever(
+    detector: ZeroShotImageClassifier, site: Site, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = inputs._read
+    monkeypatch.setattr(inputs, "_read", lambda url, timeout: read(url, WAIT_S))  # no byte is late, all of them are
     with pytest.raises(FetchError, match=r"longer than 0\.2 s"):
         detector(f"{site.url}{path}", COLOURS, timeout=0.2)
 

@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from tests.page.looking import LABELS, SIZES, group_of, playwright
+from tests.page.looking import LABELS, LONGEST_MS, SIZES, group_of, playwright
 from tests.scenes import damaged
+from tests.waiting import until
 from zsindex.library import Library
 from zsindex.photos import samples
 from zsindex.web import Limits, Security, Token, create_app
@@ -85,10 +85,7 @@ def start(library: Library, album: Path) -> Iterator[Start]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         running.append((server, thread, listening))
-        for _ in range(500):
-            if server.started:
-                break
-            time.sleep(0.02)
+        until(lambda: server.started)
         return f"http://127.0.0.1:{port}"
 
     yield begin
@@ -113,6 +110,13 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+# Messages go by themselves after a few seconds, before which a busy machine has not come to look at them.
+LASTING = """
+    const really = setTimeout;
+    globalThis.setTimeout = (work, ms, ...more) => really(work, [4500, 8000].includes(ms) ? 10 * ms : ms, ...more);
+"""
+
+
 @pytest.fixture
 def page(chromium: Any, start: Start) -> Iterator[Any]:
     """A page whose scripts must not fail, and which must not break its own content policy. It is closed before the
@@ -120,7 +124,8 @@ def page(chromium: Any, start: Start) -> Iterator[Any]:
     """
     context = chromium.new_context(viewport=SIZES["desk"], reduced_motion="reduce", accept_downloads=True)
     made = context.new_page()
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(LONGEST_MS)
+    made.add_init_script(LASTING)
     wrong: list[str] = []
     made.on("pageerror", lambda error: wrong.append(str(error)))
     made.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)

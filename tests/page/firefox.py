@@ -22,7 +22,7 @@ import pytest
 client = pytest.importorskip("websockets.sync.client", reason="needs the package websockets")
 
 STARTS_S = 60
-WAITS_S = 15
+WAITS_S = 60
 # As WebDriver names them: https://www.w3.org/TR/webdriver2/#keyboard-actions
 KEYS = {
     "Enter": "\ue007",

@@ -54,7 +54,7 @@ def test_a_sync_of_another_process_is_shown_until_it_ends_or_is_killed(
         page.set_viewport_size(SIZES["desk"])
         # One that is asked for here waits for it, and its progress is that of the one that it waits for.
         page.get_by_role("button", name="Sync now").click()
-        expect(page.locator("#job")).to_have_text("Waiting for another sync.", timeout=20_000)
+        expect(page.locator("#job")).to_have_text("Waiting for another sync.")
         look_now(page)
         expect(at_work).to_have_text("Encoding photos: 0 of 9")
         page.get_by_role("button", name="Stop").click()

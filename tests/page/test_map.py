@@ -21,7 +21,7 @@ def test_a_map_is_made_coloured_and_selected_from(page: Any, start: Start, libra
     expect(page.get_by_text("seconds, once")).to_be_visible()
     accessible(page, "map-none")
     page.get_by_role("button", name="Make the map").click()
-    expect(page.locator("canvas.points")).to_be_visible(timeout=60_000)
+    expect(page.locator("canvas.points")).to_be_visible()
     made = library.map.layout()
     assert made is not None
     expect(page.locator("#counted")).to_have_text(f"{len(made)} photos")

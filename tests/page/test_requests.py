@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
 from tests.page.looking import LABELS, QUERY, cells, expect, shown
 from tests.page.test_page import Held
+from tests.waiting import until
 from zsindex.library import Library
 
 # What was loaded, and how many bytes of it came from the service: none of what the browser has kept.
@@ -48,7 +50,7 @@ def test_photos_wait_for_nothing_that_they_do_not_need(page: Any, url: str, libr
         held = Held(page, others)
         page.goto(url + path)
         assert shown(page), path
-        assert len(held.routes) > 1
+        until(lambda held=held: page.wait_for_timeout(10) or len(held.routes) > 1)
         held.let_go()
         page.unroute_all()
     # What a set holds is asked for beside what it says of the photos.
@@ -79,6 +81,7 @@ def test_the_list_comes_with_its_first_photos_and_is_divided_here(page: Any, url
     page.route("**/v1/images/sections?per=day", lambda route: held.append(route))
     with page.expect_request("**/v1/images?by=date&start=0&limit=100"):
         page.goto(url)
+    until(lambda: page.wait_for_timeout(10) or held)
     [route] = held  # whose answer is not needed for that
     route.fulfill(json={"sections": sections})
     shown(page)
@@ -90,3 +93,28 @@ def test_the_list_comes_with_its_first_photos_and_is_divided_here(page: Any, url
     ]
     expect(page.locator(".row-title")).to_have_text(titles)
     assert len(held) == 1
+
+
+def test_where_a_disk_is_missing_each_picture_is_asked_for_once(page: Any, url: str) -> None:
+    """The first ones twice, since a picture that fails does not say why."""
+    asked: Counter[str] = Counter()
+
+    def gone(route: Any) -> None:
+        asked[urlsplit(route.request.url).path] += 1
+        why = {"type": "x", "title": "Not found", "status": 404, "detail": "it is gone", "reason": "vanished"}
+        route.fulfill(status=404, content_type="application/problem+json", json=why)
+
+    page.route("**/thumbnail**", gone)
+    page.set_viewport_size({"width": 360, "height": 300})
+    page.goto(url)
+    broken = page.locator("#grid .cell.broken")
+    expect(broken.first).to_contain_text("Not on this disk")
+    page.wait_for_load_state("networkidle")
+    first = set(asked)
+    assert max(asked.values()) == 2
+    cells(page).first.focus()
+    page.keyboard.press("End")
+    expect(cells(page).last).to_contain_text("Not on this disk")
+    later = [n for path, n in asked.items() if path not in first]
+    assert later
+    assert set(later) == {1}

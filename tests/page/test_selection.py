@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.page.conftest import Start
 from tests.page.looking import SIZES, TOKEN, accessible, cells, expect, group_of, keep
+from tests.waiting import until
 from zsindex.library import Library
 from zsindex.web import Token
 
@@ -101,10 +102,8 @@ def test_dragging_selects_what_it_touches_and_scrolls(page: Any, url: str) -> No
     # At the edge the list goes on, and so does the selection.
     page.mouse.move(to_x, SIZES["desk"]["height"] - 4, steps=4)
     last = int(page.evaluate("document.querySelectorAll('.cell').length")) - 1
-    page.wait_for_function(f"document.querySelector('.cell[data-i=\"{last - last % columns}\"]') !== null")
-    page.wait_for_function(
-        "() => { const all = document.querySelectorAll('.cell[aria-selected=\"true\"]').length; return all > 9; }"
-    )
+    until(lambda: page.evaluate(f"document.querySelector('.cell[data-i=\"{last - last % columns}\"]') !== null"))
+    until(lambda: page.locator('.cell[aria-selected="true"]').count() > 9)
     page.mouse.up()
     assert page.locator(".marquee").count() == 0
     expect(page.get_by_role("dialog")).to_be_hidden()  # letting go is no click

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from tests.page.looking import LABELS, SIZES, accessible, cells, expect, opened, posted
+from tests.page.looking import LABELS, SIZES, accessible, cells, expect, opened, posted, stop_time
 from tests.page.test_page import Held
+from tests.waiting import until
 from zsindex.library import Library
 
 LISTS = re.compile(r"/v1/(images\?|images/sections|groups|search)")
@@ -51,7 +52,7 @@ def test_back_closes_a_photo_and_keeps_its_place(
         "/compare?alabel=a+cat&blabel=a+dog",
     ):
         page.goto(url + path)
-        expect(cells(page).nth(4)).to_be_visible(timeout=15_000)  # the first question loads the model
+        expect(cells(page).nth(4)).to_be_visible()  # the first question loads the model
         page.wait_for_load_state("networkidle")
         cells(page).first.focus()
         for _ in range(3):
@@ -86,6 +87,7 @@ def test_back_closes_a_photo_and_keeps_its_place(
 
 
 def test_how_many_steps_there_are_does_not_depend_on_how_fast_one_types(page: Any, url: str) -> None:
+    page.clock.install()
     page.goto(f"{url}/lab")
     field = page.get_by_label("Labels", exact=True)
     camera = page.get_by_role("textbox", name="Camera")
@@ -111,11 +113,13 @@ def test_how_many_steps_there_are_does_not_depend_on_how_fast_one_types(page: An
         return made
 
     def wait() -> None:
-        page.wait_for_timeout(450)  # longer than anything that waits for the end of typing
+        page.clock.run_for(450)  # longer than anything that waits for the end of typing
 
     page.get_by_text("Filters", exact=True).click()
+    stop_time(page)
     assert typed(lambda: None, "a cat", "one") == [0, 1, 0, 1, 2]
     assert typed(wait, "a rocket", "two") == [0, 1, 0, 1, 2]
+    page.clock.resume()
     page.go_back()  # "two" is there again, which no key has taken back
     expect(camera).to_have_value("two")
     page.go_back()
@@ -405,7 +409,7 @@ def test_full_screen_with_the_answers_at_hand(page: Any, url: str, things: tuple
     label, photos = things
     dialog = opened(page, url, label, goes_on=True)
     page.keyboard.press("f")
-    page.wait_for_function("document.fullscreenElement?.className.includes('full')")
+    until(lambda: page.evaluate("document.fullscreenElement?.className.includes('full')"))
     expect(dialog.locator(".panel")).to_be_hidden()
     expect(dialog.locator(".strip").get_by_role("button", name="a rocket", exact=True)).to_be_enabled()
     page.keyboard.press("4")
@@ -422,7 +426,7 @@ def test_full_screen_with_the_answers_at_hand(page: Any, url: str, things: tuple
     page.keyboard.press("Enter")
     expect(keys).to_have_count(0)
     page.keyboard.press("f")
-    page.wait_for_function("document.fullscreenElement === null")
+    until(lambda: page.evaluate("document.fullscreenElement === null"))
     expect(dialog.locator("img.large")).to_have_attribute("alt", photos[1][1])
     # A browser that gives no screen gives the window.
     page.evaluate("() => { Element.prototype.requestFullscreen = () => Promise.reject(new TypeError('no')); }")
@@ -447,6 +451,8 @@ def test_a_slideshow_waits_for_pictures_and_ends_with_the_list(
     dialog.get_by_label("Seconds for each photo").select_option("3")
     page.keyboard.press("Escape")
     cells(page).first.press("Enter")
+    expect(image).to_have_attribute("alt", photos[0][1])
+    stop_time(page)
     page.keyboard.press("s")
     expect(dialog.get_by_role("button", name="Pause the slideshow")).to_be_visible()
     page.clock.run_for(2_900)
@@ -461,11 +467,10 @@ def test_a_slideshow_waits_for_pictures_and_ends_with_the_list(
     expect(dialog.get_by_role("button", name="Slideshow")).to_be_visible()
     page.clock.run_for(9_000)
     expect(image).to_have_attribute("alt", photos[1][1])
-    for _ in photos:
+    for _, name in photos[2:]:
         page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(30)
+        expect(image).to_have_attribute("alt", name)
     page.keyboard.press("s")
-    expect(image).to_have_attribute("alt", photos[-1][1])
     page.clock.run_for(3_100)
     expect(page.get_by_text("That was the last photo.")).to_be_visible()
     expect(dialog.get_by_role("button", name="Slideshow")).to_be_visible()
@@ -515,6 +520,7 @@ def test_fingers(chromium: Any, url: str, shots: Path) -> None:
     context = chromium.new_context(viewport=SIZES["phone"], has_touch=True, is_mobile=True)
     try:
         page = context.new_page()
+        page.clock.install()
         page.goto(url + within(shots))
         page.locator('.cell[title="b.jpg"]').tap()
         dialog = page.get_by_role("dialog")
@@ -545,13 +551,15 @@ def test_fingers(chromium: Any, url: str, shots: Path) -> None:
         expect(image).to_have_attribute("alt", "b.jpg")
         fingers((-60, 0, -10, 0), (60, 0, 10, 0))
         assert transform(page) == [0, 0, 1]
+        stop_time(page)  # or two taps may be too far from each other for a double one
         for _ in range(2):
             fingers((5, 5, 5, 5))
         assert transform(page)[2] >= 2
+        page.clock.run_for(1_000)
         for _ in range(2):
-            page.wait_for_timeout(20)
             fingers((5, 5, 5, 5))
         assert transform(page) == [0, 0, 1]
+        page.clock.resume()
         dialog.get_by_role("button", name="Details").tap()
         small = dialog.locator("button:visible, select:visible").evaluate_all(
             "all => all.filter((one) => one.offsetWidth < 24 || one.offsetHeight < 24).map((one) => one.ariaLabel)"

@@ -15,6 +15,7 @@ import pytest
 from tests.libraries import add_images, add_model, add_photos, digest_of, fake_info, unit_vectors
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation
+from tests.waiting import WAIT_S
 from zsindex.errors import LibraryBusy, LibraryClosed, LibraryReadOnly, ModelPruned
 from zsindex.records import FloatArray, Progress
 from zsindex.storage.protocol import Lock, Storage
@@ -296,15 +297,15 @@ def test_closing_lets_what_is_being_stored_come_to_its_end(storage: Storage, oth
     def slowly() -> Iterator[str]:
         yield "/a"
         begun.set()
-        closed.wait(10)
+        closed.wait(WAIT_S)
         yield "/b"
 
     storing = threading.Thread(target=storage.photos.add_roots, args=(slowly(),))
     storing.start()
-    assert begun.wait(10)
+    assert begun.wait(WAIT_S)
     storage.close()
     closed.set()
-    storing.join(10)
+    storing.join(WAIT_S)
     assert other.photos.roots() == ["/a", "/b"]
     with pytest.raises(LibraryClosed):
         storage.photos.roots()

@@ -21,6 +21,7 @@ from tests.libraries import add_images, add_model, add_photos, unit_vectors
 from tests.libraries import photo as seen
 from tests.storage.implementations import Implementation, InMemory
 from tests.storage.memory import MemoryStorage, State
+from tests.waiting import WAIT_S, until
 from zsindex.records import FloatArray
 from zsindex.storage.protocol import Storage
 from zsindex.storage.rows import FileOutcome, ModelRow
@@ -53,7 +54,7 @@ class Halting:
 
     def __array__(self, *_: Any, **__: Any) -> FloatArray:
         self.reached.set()
-        assert self.may_go_on.wait(20)
+        assert self.may_go_on.wait(WAIT_S)
         if self.fails:
             raise ZeroDivisionError
         return self.vector
@@ -81,11 +82,11 @@ def held(storage: Storage, model: ModelRow, *, fails: bool) -> Iterator[Halting]
     thread = threading.Thread(target=store)
     thread.start()
     try:
-        assert vector.reached.wait(20)
+        assert vector.reached.wait(WAIT_S)
         yield vector
     finally:
         vector.may_go_on.set()
-        thread.join(20)
+        thread.join(WAIT_S)
 
 
 def interleave(library: Implementation, model: ModelRow, *, fails: bool) -> tuple[Follower, set[str]]:
@@ -103,11 +104,7 @@ def interleave(library: Implementation, model: ModelRow, *, fails: bool) -> tupl
         for _ in range(10):
             follower.look()
             second.join(0.01)
-    for _ in range(2000):
-        follower.look()
-        if not second.is_alive():
-            break
-        second.join(0.005)
+    until(lambda: follower.look() or not second.is_alive())
     follower.look()
     table = follower.storage.reads.files()
     there = [writer.photos.image(ident) for ident in table.image_ids.tolist()]

@@ -423,6 +423,10 @@ def test_photos_on_which_two_ways_differ(client: TestClient, library: Library, a
         assert found["total"] == len(found["photos"]) == n
         for one in found["photos"]:
             assert (one["label"] in one["truth"], one["other"] in one["truth"]) == (right == "first", right == "other")
+    assert other["sets"] is None
+    measured = post(client, "/v1/eval", **asked, resamples=0, coverage=0.5)["reports"][1]["sets"]
+    expected = library.lab.evaluate(colours, truth, against=[turned], resamples=0, coverage=0.5).to_dict()
+    assert measured == expected["reports"][1]["sets"]
     part = post(client, "/v1/eval/differing", **asked, right="first", start=1, limit=1)
     assert part["photos"] == post(client, "/v1/eval/differing", **asked, right="first")["photos"][1:2]
     assert post(client, "/v1/eval/differing", 422, **asked, report=2)["type"].endswith(":fields")
@@ -678,6 +682,7 @@ def test_a_few_at_a_time(serve: Serve, library: Library) -> None:
             ("/v1/diff", {"before": {"labels": LABELS}, "after": {"templates": ["{}"]}}),
             ("/v1/eval", {"labels": LABELS, "truth": "folders"}),
             ("/v1/eval/photos", {"labels": LABELS, "truth": "folders"}),
+            ("/v1/eval/differing", {"labels": LABELS, "truth": "folders", "against": [{"labels": LABELS}]}),
             ("/v1/eval/curve", {"labels": LABELS, "truth": "folders", "label": "red"}),
             ("/v1/suggest", {"labels": LABELS}),
             ("/v1/classify", {"labels": LABELS, "smooth": True}),

@@ -23,6 +23,7 @@ from zsindex.cli import cli
 
 from tests.fakes import FakeEncoder
 from tests.scenes import photo
+from tests.waiting import WAIT_S
 from zsindex.library import Library
 from zsindex.web.serve import listen
 
@@ -83,18 +84,18 @@ def test_it_serves_until_it_is_told_to_stop(library: Path, tmp_path: Path) -> No
     tokens = tmp_path / "tokens"
     with serving("--library", library, "--port", 0, "--token-file", tokens, "--photos", tmp_path) as (url, process):
         read, write = (line.split()[1] for line in tokens.read_text(encoding="utf-8").splitlines())
-        assert httpx.get(f"{url}healthz").json() == {"status": "ok"}
-        assert httpx.get(f"{url}v1/library").status_code == 401
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {read}"}) as reader:
+        assert httpx.get(f"{url}healthz", timeout=WAIT_S).json() == {"status": "ok"}
+        assert httpx.get(f"{url}v1/library", timeout=WAIT_S).status_code == 401
+        with httpx.Client(base_url=url, timeout=WAIT_S, headers={"Authorization": f"Bearer {read}"}) as reader:
             assert reader.get("/v1/library").json()["files"] == 2
             assert reader.post("/v1/sync", json={}).status_code == 403
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {write}"}) as writer:
+        with httpx.Client(base_url=url, timeout=WAIT_S, headers={"Authorization": f"Bearer {write}"}) as writer:
             job = writer.post("/v1/sync", json={"paths": [str(tmp_path)]}).json()
             with writer.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
                 told = [json.loads(line[6:]) for line in events.iter_lines() if line.startswith("data: ")]
             assert told[-1]["state"] == "done"
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=WAIT_S)
         assert "Traceback" not in errors
         lines = [json.loads(line) for line in errors.splitlines()]
         assert {"request", "job"} <= {line["event"] for line in lines}
@@ -106,7 +107,7 @@ def test_ctrl_c_twice_leaves_no_traceback(library: Path) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.01)  # or the system makes one signal of the two
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=WAIT_S)
     assert "Traceback" not in errors
     assert process.returncode == 130
 
@@ -139,8 +140,11 @@ def test_answers_do_not_wait_for_acknowledgements(host: str) -> None:
 
 def test_read_only(library: Path) -> None:
     with serving("--library", library, "--port", 0, "--read-only", "-q") as (url, _):
-        assert httpx.post(f"{url}v1/sync", json={}).status_code == 403
-        assert len(httpx.get(f"{url}v1/classify", params={"label": ["red", "blue"]}).json()["results"]) == 2
+        assert httpx.post(f"{url}v1/sync", json={}, timeout=WAIT_S).status_code == 403
+        assert (
+            len(httpx.get(f"{url}v1/classify", params={"label": ["red", "blue"]}, timeout=WAIT_S).json()["results"])
+            == 2
+        )
         assert not (library / "jobs.lock").exists()
 
 
@@ -173,14 +177,22 @@ def test_each_address_that_is_printed_answers(library: Path, tmp_path: Path, hos
         token = tokens.read_text(encoding="utf-8").split()[1]
         port = httpx.URL(urls[0]).port
         for url in urls:
-            assert httpx.get(f"{url}v1/library").status_code == 401
-            assert httpx.get(f"{url}v1/library", headers={"Authorization": f"Bearer {token}"}).json()["files"] == 2
+            assert httpx.get(f"{url}v1/library", timeout=WAIT_S).status_code == 401
+            assert (
+                httpx.get(f"{url}v1/library", headers={"Authorization": f"Bearer {token}"}, timeout=WAIT_S).json()[
+                    "files"
+                ]
+                == 2
+            )
         if host in ("0.0.0.0", "0", "::"):
             assert urls[0] == f"http://127.0.0.1:{port}/"
             named = {"Host": f"{socket.gethostname()}:{port}"}
-            assert httpx.get(f"{urls[0]}v1/library", headers=named).status_code == 401
+            assert httpx.get(f"{urls[0]}v1/library", headers=named, timeout=WAIT_S).status_code == 401
         for wrong in ("0.0.0.0", "[::]", "rebound.example", "192.0.2.77"):
-            assert httpx.get(f"{urls[0]}v1/library", headers={"Host": f"{wrong}:{port}"}).status_code == 421
+            assert (
+                httpx.get(f"{urls[0]}v1/library", headers={"Host": f"{wrong}:{port}"}, timeout=WAIT_S).status_code
+                == 421
+            )
 
 
 def test_a_port_that_is_taken_is_said(library: Path) -> None:

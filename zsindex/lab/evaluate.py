@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from zsindex.lab.bootstrap import Estimate, Values, estimates, of_share, resampl
 from zsindex.lab.tradeoff import Tradeoff, tradeoff
 from zsindex.lab.truth import Known, Truth
 from zsindex.records import NONE, FloatArray, IdArray, LabelSet
+
+if TYPE_CHECKING:
+    from zsindex.lab.ci_report import SetsOfLabels
 
 # The answer of a photo that is left without any, as thresholds can do.
 NO_ANSWER = "(no answer)"
@@ -133,6 +136,7 @@ class Report:
         differences: the same minus the first report's, from the same resamples; empty in the first one.
         f1_differences: of each label of both, its F1 minus that in the first report, likewise.
         gained, lost: photos that are right here and wrong in the first report, and the other way around.
+        sets: how often sets of labels hold what photos show, if a coverage was asked for.
         labels: for every answer that is shown or given, in order.
         confusions: all non-empty cells of the confusion matrix, including right answers, fullest first; none if photos
             show several things.
@@ -155,6 +159,7 @@ class Report:
     f1_differences: Mapping[str, Estimate] = field(default_factory=dict)
     gained: int = 0
     lost: int = 0
+    sets: SetsOfLabels | None = None
 
     def right_unlike(self, other: Report) -> IdArray:
         """The photos that are right here and wrong in another report of the same evaluation.
@@ -263,6 +268,7 @@ class Report:
             "f1_differences": {name: estimate.to_dict() for name, estimate in self.f1_differences.items()},
             "gained": self.gained,
             "lost": self.lost,
+            "sets": None if self.sets is None else self.sets.to_dict(),
             "labels": [label.to_dict() for label in self.labels],
             "confusions": [cell.to_dict() for cell in self.confusions],
             "reliability": [b.to_dict() for b in self.reliability],

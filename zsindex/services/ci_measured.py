@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from zsindex.classification.options import Question
+from zsindex.classification.options import Question, QuestionOptions
 from zsindex.errors import BadQuestion, BadTruth, LabelError
 from zsindex.lab.ci_file import CheckedSet, CiFile
 from zsindex.records import LabelSet
 from zsindex.services import ci_files, comparing
 from zsindex.services.ci_plan import Planned
 from zsindex.services.comparing import Asking
+from zsindex.services.halves import sets_held
 from zsindex.services.lab import Lab
 from zsindex.services.questions import Questions
 from zsindex.services.truths import Truths
@@ -113,47 +114,20 @@ def measure(
 
 
 def _sets(asked: CiFile, planned: Planned, session: Session, question: Question, truth: Truth) -> SetsOfLabels:
-    """How often sets of labels hold what photos show. The photos with truth are divided in two by the digest of
-    their bytes, so that copies stay together; the sets of each half are calibrated with the other.
-    """
-    from zsindex.lab import ci
-    from zsindex.lab import truth as truths
-
-    checked, answers = planned.checked, planned.labels.answers
-    names = {name: list(others) for name, others in checked.names.items()}
-    known = truths.stands_for(truth, planned.labels, answers, names, others=False).number
-    shows = {
-        path: [answers[known[name]] for name in said if known.get(name, -1) >= 0] for path, said in truth.labels.items()
-    }
-    there = session.storage.photos.digests_of([path for path, labels in shows.items() if labels])
-    halves: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
-    for path, digest in there.items():
-        halves[digest[0] % 2][path] = shows[path]
-    hits: list[tuple[bool, int]] = []
-    for measured, calibrated in (halves, halves[::-1]):
-        if not measured:
-            continue
-        try:
-            found = Questions(session).classify(
-                Question(
-                    planned.labels,
-                    paths=question.paths,
-                    activation=question.activation,
-                    temperature=question.temperature,
-                    coverage=checked.coverage,
-                    calibrate=calibrated,
-                    sync=False,
-                )
-            )
-        except (BadTruth, BadQuestion) as error:
-            raise asked.problem((*checked.place, "coverage"), str(error)) from error
-        rows = {path: row for row, path in enumerate(found.paths)}
-        best = found.ranked[0]
-        for path, labels in measured.items():
-            if path in rows:
-                given = {found.labels[label] for label in best[rows[path]].tolist() if label >= 0}
-                hits.append((given >= set(labels), len(given)))
-    return ci.sets_of(checked.coverage or 0.0, hits)
+    checked = planned.checked
+    try:
+        return sets_held(
+            session,
+            planned.labels,
+            truth,
+            checked.coverage or 0.0,
+            names={name: list(others) for name, others in checked.names.items()},
+            options=QuestionOptions(
+                paths=question.paths, activation=question.activation, temperature=question.temperature
+            ),
+        )
+    except (BadTruth, BadQuestion) as error:
+        raise asked.problem((*checked.place, "coverage"), str(error)) from error
 
 
 def _flips(

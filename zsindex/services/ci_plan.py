@@ -51,6 +51,11 @@ class Planning:
         self._templates = Templates(session)
 
     def photos(self, asked: CiFile, folder: str) -> list[str]:
+        """The files and folders of a CI file's photos, absolute.
+
+        Raises:
+            BadCiFile: one is not there.
+        """
         places = [absolute(os.path.join(folder, one)) for one in asked.photos]
         for place, written in zip(places, asked.photos, strict=True):
             if not os.path.exists(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
@@ -16,7 +17,7 @@ from zsindex.classification.options import Question, QuestionOptions, WhichLabel
 from zsindex.classification.prompts import prompts_for
 from zsindex.classification.results import Classification
 from zsindex.classification.templates import DEFAULT_TEMPLATE, has_place
-from zsindex.errors import UnknownImage
+from zsindex.errors import BadQuestion, UnknownImage
 from zsindex.records import Activation, FloatArray, LabelSet, Progress
 from zsindex.services import comparing
 from zsindex.services.comparing import Asking
@@ -252,25 +253,37 @@ class Lab:
             resamples: number of bootstrap resamples; 0 for no intervals.
             seed: of the bootstrap.
             options: as for `Library.classify`, such as `template`, `paths`, `where`, `activation`, `temperature`,
-                `unknown` and `thresholds`; `top` and `sync` are evaluation's own.
+                `unknown` and `thresholds`; `top` and `sync` are evaluation's own. With `coverage`, sets of labels are
+                measured as well: each half of the photos calibrates the other, so that nothing else is needed.
 
         Raises:
-            BadTruth: it cannot be read, or no photo of it can be compared.
+            BadTruth: it cannot be read, no photo of it can be compared, or too few for the coverage.
+            BadQuestion: options that exclude each other; `calibrate`.
             UnknownModel: the library holds no vectors of a model.
             UnknownLabelSet, BadTemplate, PromptTooLong
             BadFilter, NoFacts, UnknownLabel: of `where`.
         """
         from zsindex.lab import evaluate as lab
         from zsindex.lab.truth import lists
+        from zsindex.services.halves import sets_held
+
+        if options.get("calibrate") is not None:
+            raise BadQuestion(["calibrate"], "the photos with truth calibrate each other")
 
         against = [against] if isinstance(against, Mapping) else several(against)
         templates, models = several(templates), several(models)
         template, paths = options.pop("template", None), options.get("paths")
         options["paths"] = paths = None if paths is None else absolute_all(paths)
+        of_sets = options.copy()
+        coverage = options.pop("coverage", None)
+        if coverage is not None:
+            options.pop("coverage_score", None)
+            options.pop("coverage_per", None)
+            options.pop("coverage_adapt", None)
         sets = [self._labels.resolve(which) for which in (labels, *against)]
         ways = [*([template] if template is not None or not templates else []), *templates]
         said = self._truths.of(truth, sets[0], paths, Where.of(options.get("where")))
-        asked, corrected = [], set[str]()
+        asked, sessions, corrected = [], [], set[str]()
         with ExitStack() as opened:
             for model in (None, *models):
                 session = self._session if model is None else opened.enter_context(self._session.with_model(model))
@@ -286,9 +299,10 @@ class Lab:
                         answer, knownness = _answers(session, chosen, question)
                         name = ", ".join(filter(None, parts)) or set_name(chosen.name, chosen.version, number)
                         asked.append(lab.Contestant(name, chosen, answer, knownness))
+                        sessions.append(session)
                         if question.with_corrections is not None:
                             corrected |= _corrected(session, chosen, answer)
-            return lab.evaluate(
+            found = lab.evaluate(
                 asked,
                 said,
                 names=lists(names or {}),
@@ -297,6 +311,15 @@ class Lab:
                 seed=seed,
                 corrected=corrected,
             )
+            if coverage is None:
+                return found
+            compared = replace(said, labels={path: said.labels[path] for path in found.paths})
+            held = [
+                sets_held(one_session, one.labels, compared, coverage, names=lists(names or {}), options=of_sets)
+                for one_session, one in zip(sessions, asked, strict=True)
+            ]
+        reports = (replace(report, sets=one) for report, one in zip(found.reports, held, strict=True))
+        return replace(found, reports=tuple(reports))
 
     def attribute(
         self,

@@ -19,9 +19,14 @@ _MOST = 8
 class Looking(Protocol):
     """Something that photos are looked at for."""
 
-    def look(self) -> Look | None: ...
-    def waiting(self) -> Look | None: ...
-    def answer_first(self, number: int, answer: str, /) -> bool: ...
+    def look(self) -> Look | None:
+        """The photo that waits for an answer; another one is drawn if none does. None at the end."""
+
+    def waiting(self) -> Look | None:
+        """The photo that waits, if one does."""
+
+    def answer_first(self, number: int, answer: str, /) -> bool:
+        """Answer the photo that waits; false, and nothing is kept, if it has another number."""
 
 
 class Numbered(Looking, Protocol):
@@ -41,6 +46,7 @@ class Kept(Generic[L]):
         self._lock = threading.Lock()
 
     def get(self, survey_id: int) -> tuple[threading.Lock, L] | None:
+        """One that is remembered, with its lock."""
         with self._lock:
             kept = self._kept.get(survey_id)
             if kept is not None:

@@ -22,11 +22,19 @@ router = APIRouter(tags=["truth"])
 def evaluate(service: ServiceHere, body: schemas.EvaluationRequest) -> Response:
     """With intervals; with several label sets, templates or models, also with differences on the same photos."""
     questions.require_shown(service, body.limit)
-    found = _compared(service, body, resamples=body.resamples, seed=body.seed)
+    plain = body.model_copy(update={"coverage": None})  # what sets are calibrated with is not said by the question
+    found = _compared(service, plain, resamples=body.resamples, seed=body.seed, coverage=body.coverage)
     return JSONResponse(_document(found, body.limit, most=service.limits.page))
 
 
-def _compared(service: Service, body: schemas.ComparedQuestion, *, resamples: int = 0, seed: int = 0) -> Evaluation:
+def _compared(
+    service: Service,
+    body: schemas.ComparedQuestion,
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+    coverage: float | None = None,
+) -> Evaluation:
     """All ways of asking, compared with the truth and the first one."""
     questions.require_models(service, body.models)
     n_ways = (1 + len(body.against)) * max(1, len(body.template_sets)) * (1 + len(body.models))
@@ -50,7 +58,7 @@ def _compared(service: Service, body: schemas.ComparedQuestion, *, resamples: in
             others_are_none=body.others_are_none,
             resamples=resamples,
             seed=seed,
-            **question.arguments,
+            **(question.arguments | {"coverage": coverage}),
         )
 
 

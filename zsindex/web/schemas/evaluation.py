@@ -37,6 +37,11 @@ class ComparedQuestion(EvaluatedQuestion):
 class EvaluationRequest(ComparedQuestion):
     """Compare answers with the truth."""
 
+    coverage: Annotated[float, Field(gt=0, le=0.999999, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Also measure sets of labels that hold what this share of photos shows; each half of the photos "
+        "calibrates the other.",
+    )
     resamples: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=200, description="Resamples for the intervals; 0 for no intervals."
     )
@@ -111,6 +116,15 @@ class LabelNumbers(BaseModel):
     average_precision: Measured | None = None
 
 
+class SetsMeasured(BaseModel):
+    """How often sets of labels hold what photos show: `coverage`, where `asked` was promised; and their mean size."""
+
+    asked: float
+    photos: int
+    coverage: Measured
+    size: float
+
+
 class EvaluationReport(BaseModel):
     """How accurate one way of asking is; `differences` are relative to the first one, and so are those of the
     labels' F1, and how many photos were `gained` and `lost`. Lists are cut at `limit`.
@@ -128,6 +142,7 @@ class EvaluationReport(BaseModel):
     f1_differences: dict[str, Measured]
     gained: int
     lost: int
+    sets: SetsMeasured | None
     labels: list[LabelNumbers]
     n_confusions: int
     confusions: list[Confusion]

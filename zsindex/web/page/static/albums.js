@@ -90,7 +90,8 @@ byId("more").addEventListener("click", drawEvents);
 
 // --- one of them -----------------------------------------------------------------------------------------------------
 
-const show = latest(async (signal) => {
+/** Show what the address names; with `stay`, what is in view of an album stays where it is. */
+const show = latest(async (signal, { stay = false } = {}) => {
   const { name } = at;
   byId("all").hidden = name !== null;
   byId("stage").hidden = name === null;
@@ -103,10 +104,12 @@ const show = latest(async (signal) => {
     await drawAlbums();
     return;
   }
-  byId("name").textContent = name;
-  byId("what").textContent = "";
-  byId("grid").hidden = byId("remove").hidden = true;
-  showState(byId("state"), { title: "Looking for photos", busy: true });
+  if (!stay) {
+    byId("name").textContent = name;
+    byId("what").textContent = "";
+    byId("grid").hidden = byId("remove").hidden = true;
+    showState(byId("state"), { title: "Looking for photos", busy: true });
+  }
   try {
     const found = await ask(path(name, "/photos?limit=1"), { signal });
     album = found.album;
@@ -118,7 +121,7 @@ const show = latest(async (signal) => {
     source = { length: found.total, item: (i) => pages.item(i), load: (...asked) => pages.load(...asked), ids: (...asked) => pages.ids(...asked) };
     byId("grid").hidden = !found.total;
     showState(byId("state"), found.total ? {} : { title: "No photos", text: album.chosen === null ? "Nothing in the library fits now." : "Select photos anywhere, and put them into this album." });
-    if (found.total) grid.show(source, { label: `Photos of ${name}` });
+    if (found.total) grid.show(source, { label: `Photos of ${name}`, top: !stay });
   } catch (error) {
     if (signal.aborted) return;
     showState(byId("state"), { title: error.status === 404 ? "No such album" : "No answer", text: error.message, kind: "error", action: { text: "All albums", run: () => at.go() } });
@@ -147,7 +150,8 @@ const takeOut = h("button", { type: "button", hidden: true, onclick: () => selec
   // What somebody else has taken out meanwhile is not put back by *Undo*.
   const { taken_out: taken } = await ask(path(from, "/photos/remove"), { body: { image_ids: ids } });
   select.leave();
-  await show();
+  if (at.name === from) await show({ stay: true });
+  if (!source?.length) byId("back").focus();  // there is no photo any more that could have it
   if (!taken.length) {
     toast(`Somebody else has taken ${ids.length === 1 ? "it" : "them"} out of “${from}” already.`);
     return;
@@ -155,7 +159,7 @@ const takeOut = h("button", { type: "button", hidden: true, onclick: () => selec
   toast(`${photos(taken.length)} taken out of “${from}”.`, { text: "Undo", run: async () => {
     try {
       await ask(path(from, "/photos"), { body: { image_ids: taken } });
-      if (at.name === from) await show();
+      if (at.name === from) await show({ stay: true });
     } catch (error) { toast(error.message); }
   } });
 }) }, "Take out");

@@ -83,6 +83,7 @@ export class Corrections {
       });
       this.steps.splice(this.steps.indexOf(step), 1);
       this.told?.remove();
+      toast("Taken back.");
       if (this.set === set) await this.of(set);
       return step;
     });

@@ -9,7 +9,7 @@ const LIST = [
   ["Shift and arrows, Ctrl and A", "Select more; select all"],
   ["Escape", "Select nothing"],
   ["1 … 9", "It shows the first … ninth label (saved sets, in the lab)"],
-  ["/", "To the labels (in the lab)"],
+  ["/", "To the labels (in the lab), to the words (in Search)"],
   ["?", "These keys"],
 ];
 const PHOTO = [

@@ -13,6 +13,8 @@ const SHOWN = ["JPEG", "MPO", "PNG", "WEBP", "GIF", "AVIF", "BMP"];
 
 const failed = new Map();  // "id/size" → { problem, until }
 let library = "";
+// The last one did not come. Others of its disk may not either, so they are fetched, which takes one request to know why.
+let someFail = false;
 
 /** Believe nothing any more of what could not be shown. */
 export function forget() { failed.clear(); }
@@ -47,15 +49,19 @@ async function decoded(id, size, path, { signal, priority } = {}) {
   const before = known(id, size);
   if (before) throw before;
   signal?.throwIfAborted();
-  const found = await straight(url(path), signal, priority);
-  if (found) return found;
-  // It did not come. An answer that can be read says why; and a service that is busy, gone or wants a token is waited for.
+  if (!someFail) {
+    const found = await straight(url(path), signal, priority);
+    if (found) return found;
+    someFail = true;
+  }
+  // An answer that can be read says why; and a service that is busy, gone or wants a token is waited for.
   let address;
   try {
     address = URL.createObjectURL(await request(path, { signal, priority, read: (response) => response.blob() }));
     const image = h("img", { alt: "", draggable: false, src: address });
     await image.decode();
     signal?.throwIfAborted();
+    someFail = false;
     return image;
   } catch (error) {
     if (signal?.aborted) throw signal.reason;

@@ -277,6 +277,12 @@ onChange(() => {
   const { place } = grid;
   find(hits.items.length && (place?.i || place?.shift < 0) ? place : null);
 });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "/" && !event.target.matches("input, textarea, select") && !document.querySelector("dialog[open]")) {
+    event.preventDefault();
+    byId("text").focus();
+  }
+});
 offerKeys();
 library().catch(() => {});
 go(params());

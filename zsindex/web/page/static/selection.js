@@ -339,8 +339,10 @@ export class SelectionBar {
     }
     const ending = (this.ending = new AbortController());
     const tell = (text) => { this.text.textContent = text; };
+    const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
     this.work.hidden = this.every.hidden = true;
     this.stopping.hidden = false;
+    if (focused) this.stopping.focus();  // what had the focus is hidden meanwhile
     try {
       const ids = await this.#ids(ending.signal, tell);
       ending.signal.throwIfAborted();
@@ -348,10 +350,14 @@ export class SelectionBar {
     } catch (error) {
       if (!ending.signal.aborted) toast(error.message);
     } finally {
+      const isHere = document.activeElement === this.stopping;
       this.ending = null;
       this.work.hidden = false;
       this.stopping.hidden = true;
       this.#tellCount();
+      const over = document.querySelector("dialog.of-selection[open]");  // which the work has opened
+      if (over) over.addEventListener("close", () => focused?.focus());
+      else if (isHere) focused?.focus();
     }
   }
 
