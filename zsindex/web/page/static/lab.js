@@ -1,34 +1,34 @@
 // The lab: the whole library regroups as labels are typed.
 
-import { NONE, Grouped } from "./answer.js";
+import { Grouped } from "./answer.js";
 import { Problem, ask, latest, library, root, url } from "./api.js";
 import { selecting } from "./chosen.js";
-import { byId, fileName, h, number, percent, photos, s, showState, toast } from "./dom.js";
+import { Columns } from "./columns.js";
+import { byId, h, number, percent, photos, showState, toast } from "./dom.js";
 import { Corrections } from "./corrections.js";
 import { Editor, fromUrl, question, toUrl } from "./editor.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { Groups } from "./groups.js";
 import { offerKeys } from "./help.js";
-import { PhotoDialog, goesOn } from "./photo.js";
+import { PhotoDialog } from "./photo.js";
 import { libraryIs } from "./pictures.js";
+import { Saying } from "./saying.js";
 import { onChange } from "./service.js";
+import { Takeout } from "./takeout.js";
+import { Threshold } from "./threshold.js";
 import { OpenPhoto, onTravel, params, write } from "./url.js";
 import { WhatNext } from "./whatnext.js";
 
 const EXAMPLE = ["an animal", "food", "a person", "a vehicle", "a building", "a plant"];
 const SLOW = 350;
 const AROUND = 30;
-const COLUMN = 258;
-const BETWEEN = 14;
 // The share of photos whose sets are to hold what they show, and how many corrections that takes.
 const COVERAGE = 0.9;
 const CALIBRATES = 9;
 
 const view = { asked: fromUrl(new URLSearchParams()), min: 0, group: null, columns: false, learn: false };
 const corrections = new Corrections();
-const slider = byId("min");
-const exact = byId("min-number");
 const stage = byId("stage");
 let answer = null;
 let level = 0;
@@ -92,7 +92,6 @@ const regroup = latest(async (signal, { stay = false, hold = false } = {}) => {
     if (signal.aborted) return;
     libraryIs(found.run.snapshot);
     [answer, level] = [next, to];
-    slider.max = String(answer.levels.length - 1);
     draw({ top: !stay && !hold, at });
     if (place && i !== null) grid.hold({ i, shift: place.shift });
     dialog.again();
@@ -150,10 +149,13 @@ function partFailed(error) {
 
 const select = selecting({
   key: () => answer?.key ?? null,
-  correct: { why: () => whyNot(), labels: () => sayable(), say: (ids, n) => sayAll(ids, n) },
+  correct: { why: () => saying.whyNot, labels: () => saying.labels, say: (ids, n) => saying.sayAll(ids, n) },
 });
-const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => correctAt(item, n), mark: (item) => markOf(item) });
-const columns = new Map();
+const grid = new Grid(byId("grid"), { label: "Photos", select, onopen: (i, source) => openAt(i, source), onerror: partFailed, ondigit: (item, n) => saying.sayAt(grid, item, n), mark: (item) => saying.markOf(item) });
+const columns = new Columns(byId("columns"), { select, onerror: partFailed, mark: (item) => saying.markOf(item),
+  onopen: (label, i, source) => { view.group = label; drawGroups(); openAt(i, source); } });
+const threshold = new Threshold({ onlevel: (to, settled) => answer && setLevel(to, settled) });
+const takeout = new Takeout();
 
 function loading() {
   byId("grid").hidden = byId("columns").hidden = true;
@@ -172,6 +174,7 @@ function draw({ top = true, at = null } = {}) {
   byId("view-columns").setAttribute("aria-pressed", String(view.columns));
   document.body.classList.toggle("empty", !has);
   if (!has) {
+    takeout.clear();
     whatNext.draw();
     drawNothing();
     return;
@@ -181,7 +184,7 @@ function draw({ top = true, at = null } = {}) {
   if (!shown.some((group) => group.label === view.group)) {
     view.group = null;
   }
-  drawThreshold();
+  threshold.draw(answer, level, current());
   drawGroups();
   drawGroup(top, at);
   drawExport();
@@ -214,31 +217,6 @@ async function drawNothing() {
   byId("state").classList.add("welcome");
 }
 
-function drawThreshold() {
-  slider.value = String(level);
-  if (document.activeElement !== exact) exact.value = String(answer.levels[level]);
-  slider.setAttribute("aria-valuetext", `at least ${percent(answer.levels[level])}`);
-  const chosen = current();
-  const histogram = byId("histogram");
-  if (drawn.answer !== answer || drawn.group !== chosen.answer) {
-    drawn = { answer, group: chosen.answer, level: 0 };
-    // Scores of the group in view; of all photos if that is "none of these".
-    const groups = chosen.answer === -1 ? answer.groups.filter((_, n) => n !== answer.none) : [answer.groups[chosen.answer]];
-    const counts = answer.levels.map((_, n) => groups.reduce((sum, group) => sum + (group.at_least[n] ?? 0) - (group.at_least[n + 1] ?? 0), 0));
-    const most = Math.sqrt(Math.max(1, ...counts));
-    const width = 100 / counts.length;
-    histogram.replaceChildren(...counts.map((count, n) => {
-      const height = count ? Math.max(1.5, (24 * Math.sqrt(count)) / most) : 0;
-      return s("rect", { x: n * width, y: 24 - height, width: width * 0.8, height });
-    }));
-  }
-  for (let n = Math.min(level, drawn.level); n < Math.max(level, drawn.level); n += 1) histogram.children[n].classList.toggle("below", n < level);
-  drawn.level = level;
-}
-
-// What the bars over the slider are of, and up to which of them they are below it.
-let drawn = {};
-
 function drawGroups() {
   groups.draw(shown, current(), { controls: view.columns ? null : "grid" });
   const none = shown.find((group) => group.answer === -1);
@@ -263,88 +241,16 @@ function drawGroup(top, at = null) {
   grid.show(answer.source(chosen.answer, level), { label: `Photos of ${chosen.label}`, top, at });
 }
 
-/** Of many columns those in view are in the document, and one that has the focus. */
-function drawColumns({ all = true } = {}) {
-  const host = byId("columns");
-  const { listed } = groups;
-  host.style.gridTemplateColumns = `repeat(${listed.length}, ${COLUMN}px)`;
-  const step = COLUMN + BETWEEN;
-  const first = Math.max(0, Math.floor(host.scrollLeft / step) - 1);
-  const last = Math.min(listed.length - 1, Math.ceil((host.scrollLeft + host.clientWidth) / step));
-  const wanted = new Map();
-  listed.forEach((group, n) => {
-    if ((n >= first && n <= last) || columns.get(group.label)?.element.contains(document.activeElement)) wanted.set(group.label, [group, n]);
-  });
-  for (const [label, column] of columns) {
-    if (!wanted.has(label)) { column.grid.end(); column.element.remove(); columns.delete(label); }
-  }
-  let place = host.firstChild;
-  for (const [label, [group, n]] of wanted) {
-    const isNew = !columns.has(label);
-    if (isNew) columns.set(label, newColumn(label));
-    const { element, count, grid } = columns.get(label);
-    element.style.gridColumn = String(n + 1);
-    count.textContent = number(group.count);
-    if (element === place) place = place.nextSibling;
-    else host.insertBefore(element, place);
-    if (isNew || all) grid.show(answer.source(group.answer, level), { label: `Photos of ${label}`, top: false });
-  }
+function drawColumns() {
+  columns.draw(groups.listed, (group) => answer.source(group.answer, level));
 }
-
-function newColumn(label) {
-  const count = h("span", { class: "quiet" });
-  const body = h("div", { class: "column-grid" });
-  const element = h("section", { class: "column", "data-label": label, "aria-label": label },
-    h("h3", {}, h("span", { class: "tab-name" }, label), count), h("div", { class: "column-scroll", "data-scroll": "" }, body));
-  const grid = new Grid(body, { label: `Photos of ${label}`, cell: 118, select, onerror: partFailed, mark: markOf,
-    onopen: (i, source) => { view.group = label; drawGroups(); openAt(i, source); } });
-  return { element, count, grid };
-}
-
-let scrolling = 0;
-byId("columns").addEventListener("scroll", (event) => {
-  if (event.target !== byId("columns") || scrolling) return;
-  scrolling = requestAnimationFrame(() => { scrolling = 0; if (answer && view.columns) drawColumns({ all: false }); });
-}, { passive: true });
-new ResizeObserver(() => { if (answer && view.columns && !byId("columns").hidden) drawColumns({ all: false }); }).observe(byId("columns"));
 
 function drawExport() {
   const chosen = current();
-  const part = chosen.answer === -1 ? "" : `&answer=${chosen.answer}`;
-  byId("count").hidden = !part;
-  byId("count").href = url(`/count?${new URLSearchParams({ label: chosen.label, ...(view.asked.set ? { set: view.asked.set.split("@")[0] } : {}) })}`);
-  if (!byId("export").open) return;  // it is filled when it opens
-  const min = level ? `&min_score=${answer.levels[level]}` : "";
-  const link = (text, query) => h("a", { href: url(`/v1/groups/${answer.key}/export?${query}`), download: "" }, text);
-  byId("export-items").replaceChildren(
-    link("All photos, CSV", `format=csv${min}`), link("All photos, JSON", `format=json${min}`),
-    ...(part ? [link(`${chosen.label}, CSV`, `format=csv${part}${min}`), link(`${chosen.label}, JSON`, `format=json${part}${min}`)] : []),
-    h("button", { type: "button", onclick: () => tellTags() }, "Preview XMP sidecars"));
-}
-
-byId("export").addEventListener("toggle", () => { if (answer) drawExport(); });
-
-/** What `zsindex tags write` would write. This page never writes it. */
-async function tellTags() {
-  byId("export").open = false;
-  const body = h("div", { class: "tags" }, h("p", { class: "quiet" }, "Reading the sidecars…"));
-  const dialog = h("dialog", { class: "small wide-dialog", "aria-label": "XMP sidecars" }, h("form", { method: "dialog" },
-    h("h2", {}, "XMP sidecars"), body, h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, "Close"))));
-  dialog.addEventListener("close", () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
-  try {
-    const found = await ask(`/v1/groups/${answer.key}/tags?limit=50&min_score=${answer.levels[level]}`);
-    const line = (n, text) => (n ? `${number(n)} ${text}` : null);
-    const sum = [line(found.create, "would be created"), line(found.change, "changed"), line(found.delete, "deleted"),
-      line(found.unchanged, "are up to date"), line(found.skipped, "cannot be written")].filter(Boolean).join(", ");
-    body.replaceChildren(h("p", {}, `Sidecars: ${sum || "none"}. Nothing was written. To write them, run zsindex tags write on the library's machine.`),
-      h("ul", { class: "changes", tabindex: 0, "aria-label": "Some of the changes" }, ...found.changes.map((change) => h("li", {}, h("strong", {}, fileName(change.path)), ` ${change.action} `,
-        h("span", { class: "quiet" }, Object.values(change.added).flat().map((tag) => `+${tag}`).join("  ")),
-        h("span", { class: "wrong" }, Object.values(change.removed).flat().map((tag) => ` −${tag}`).join(" "))))));
-  } catch (error) {
-    body.replaceChildren(h("p", { class: "wrong", role: "alert" }, error.message));
-  }
+  const { set } = view.asked;
+  byId("count").hidden = chosen.answer === -1;
+  byId("count").href = url(`/count?${new URLSearchParams({ label: chosen.label, ...(set ? { set: set.split("@")[0] } : {}) })}`);
+  takeout.draw(answer, level, chosen);
 }
 
 // --- doing -----------------------------------------------------------------------------------------------------------
@@ -352,17 +258,14 @@ async function tellTags() {
 function choose(label, { push = true } = {}) {
   view.group = label;
   writeUrl(push);
-  drawThreshold();
+  threshold.draw(answer, level, current());
   drawGroups();
   showState(byId("state"));
   byId("grid").hidden = view.columns;
   drawGroup(true);
   drawExport();
   whatNext.draw();
-  if (view.columns) {
-    const host = byId("columns");
-    host.scrollLeft = groups.listed.findIndex((group) => group.label === label) * (COLUMN + BETWEEN) - (host.clientWidth - COLUMN) / 2;
-  }
+  if (view.columns) columns.moveTo(label);
 }
 
 function setLevel(to, settled) {
@@ -372,16 +275,9 @@ function setLevel(to, settled) {
   if (settled) writeUrl();
 }
 
-slider.addEventListener("input", () => answer && setLevel(Number(slider.value), false));
-slider.addEventListener("change", () => answer && setLevel(Number(slider.value), true));
-exact.addEventListener("change", () => answer && setLevel(answer.levelOf(Math.max(0, Math.min(1, Number(exact.value) || 0))), true));
 for (const [id, isColumns] of [["view-one", false], ["view-columns", true]]) {
   byId(id).addEventListener("click", () => { view.columns = isColumns; writeUrl(true); draw(); });
 }
-document.addEventListener("click", (event) => { if (!byId("export").contains(event.target)) byId("export").open = false; });
-byId("export").addEventListener("keydown", (event) => {
-  if (event.key === "Escape") { byId("export").open = false; byId("export").firstElementChild.focus(); }
-});
 
 // --- one photo -------------------------------------------------------------------------------------------------------
 
@@ -400,10 +296,10 @@ const dialog = new PhotoDialog({
   least: () => answer?.levels[level] ?? 0,
   oncorrect: {
     possible: () => answer !== null && corrections.may && Boolean(view.asked.set),
-    labels: () => sayable(),
+    labels: () => saying.labels,
     said: (digest) => corrections.said(digest),
-    say: (photo, n, shown) => say(photo, n, shown),
-    undo: () => undo(),
+    say: (photo, n, shown) => saying.say(photo, n, shown),
+    undo: () => saying.undo(),
   },
   // The answer that the list was of is no longer kept: it goes on in today's, after the last photo that is in it.
   onlost: async () => {
@@ -417,7 +313,7 @@ const dialog = new PhotoDialog({
   onshow: (id, at) => open.shown(id, at, dialog.walk?.source.listed),
   onclose: () => {
     open.closed();
-    leaveTo((view.columns ? columns.get(view.group)?.grid : grid), dialog.walk);
+    leaveTo((view.columns ? columns.grid(view.group) : grid), dialog.walk);
   },
 });
 
@@ -441,71 +337,11 @@ function openAt(i, source) {
   dialog.walk.answer = answer;
 }
 
-/** What a photo can be said to show: the answers, in the order of the keys 1 to 9. */
-const sayable = () => answer.labels.filter((_, n) => n !== answer.none).concat(NONE);
-
-/** What was said of a photo of a list, for its corner. */
-function markOf(item) {
-  const label = corrections.saidAt(item.path);
-  return label === null ? null : `✓ ${label}`;
-}
-
 function drawSaid() {
   drawLearn();
   dialog.said();
-  for (const one of [grid, ...[...columns.values()].map((column) => column.grid)]) one?.marked();
-}
-
-async function say(photo, n, shown) {
-  const label = sayable()[n];
-  const before = answer;
-  let step;
-  try {
-    step = await corrections.say(photo, label, shown);
-  } catch (error) {
-    toast(`${fileName(photo.paths[0] ?? "")}: ${error.message}`, { text: "Go to it", run: () => goTo(shown) });
-    return;
-  }
-  drawSaid();
-  await tellChanged(before, step, `Kept: ${fileName(photo.paths[0] ?? "")} shows ${label}.`);
-}
-
-/** The same of many photos at once. */
-async function sayAll(ids, n) {
-  const label = sayable()[n];
-  const before = answer;
-  const step = await corrections.sayAll(ids, label);
-  drawSaid();
-  await tellChanged(before, step, `Kept: ${photos(ids.length)} show${ids.length === 1 ? "s" : ""} ${label}.`);
-}
-
-async function tellChanged(before, step, kept) {
-  if (!learns()) {
-    corrections.tell(kept, step, undo);
-    return;
-  }
-  await regroup({ stay: true });
-  let changed = "";
-  try {
-    const found = await ask(`/v1/groups/${before.key}/flips/${answer.key}`);
-    changed = ` ${photos(found.total - found.same)} changed ${found.total - found.same === 1 ? "its" : "their"} label.`;
-  } catch { /* that it is kept is told all the same */ }
-  corrections.tell(`${kept}${changed}`, step, undo);
-}
-
-/** Take back a step, or what was said here last, and go back to the photo that it was said of. */
-async function undo(only) {
-  let step;
-  try {
-    step = await corrections.undo(only);
-  } catch (error) {
-    toast(error.message);
-    return;
-  }
-  if (step.set !== corrections.set) return;
-  if (learns()) await regroup({ stay: true });
-  drawSaid();
-  if (step.shown) await goTo(step.shown);  // many have no place of their own
+  grid.marked();
+  columns.marked();
 }
 
 /** Go to a photo as it was shown; or in the list, where it is now, if none is open. */
@@ -515,26 +351,14 @@ async function goTo(shown) {
   if (at !== null) grid.focus(at);
 }
 
-/** What forbids corrections; null if nothing does. */
-function whyNot() {
-  if (corrections.may && view.asked.set) return null;
-  return corrections.may ? "Save this label set first: corrections are kept with it." : "This service does not accept corrections from you.";
-}
-
-async function correctAt(item, key) {
-  const why = whyNot();
-  if (why) {
-    toast(why);
-    return;
-  }
-  if (key > sayable().length) return;
-  if (goesOn()) grid.focus(grid.active + 1);
-  try {
-    await say(await ask(`/v1/images/${item.image_id}`), key - 1, { item });
-  } catch (error) {
-    toast(error.message);
-  }
-}
+const saying = new Saying(corrections, {
+  answer: () => answer,
+  set: () => view.asked.set,
+  learns,
+  regroup: () => regroup({ stay: true }),
+  ondraw: drawSaid,
+  goTo,
+});
 
 byId("learn").addEventListener("change", () => { view.learn = byId("learn").checked; writeUrl(true); regroup(); });
 
