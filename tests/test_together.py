@@ -220,6 +220,26 @@ def test_one_pass_has_all_cores_and_two_have_one_each(vectors: VectorTable) -> N
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_whichever_thread_asks_each_core_has_a_product_of_its_own() -> None:
+    """The first thread that set BLAS's threads is still there when others do."""
+    before, seen = threads(), list[set[int]]()
+    end = threading.Event()
+
+    def ask() -> None:
+        with cores.one_thread_each():
+            seen.append(threads())
+        seen.append(threads())
+        assert end.wait(WAIT_S)
+
+    with ThreadPoolExecutor(3) as pool:
+        for n in range(1, 4):
+            pool.submit(ask)
+            until(lambda n=n: len(seen) == 2 * n)
+        end.set()
+    assert seen == [{1}, before] * 3
+
+
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("wrong", [ValueError("a bug"), KeyboardInterrupt()])
 def test_the_setting_comes_back_whatever_happens(vectors: VectorTable, wrong: BaseException) -> None:
     before = threads()

@@ -84,11 +84,21 @@ def _enter(*, each_with_one: int = 0, passes: int = 0) -> None:
             count()  # what it is before it is changed
             _before = [(library, library.num_threads) for library in _blas().lib_controllers]
             for library, _ in _before:
-                library.set_num_threads(1)
+                _set(library, 1)
         elif not limited and _before is not None:
             for library, threads in _before:
-                library.set_num_threads(threads)
+                _set(library, threads)
             _before = None
+
+
+def _set(library: Any, threads: int) -> None:
+    """Held by `_setting`. In threadpoolctl 3.8 the first thread that sets this is the only one that can, for as long as
+    it lives; what others set is passed over in silence. Here it is whichever thread asks, and leaves it to others.
+    """
+    be_nobodys = getattr(library, "clear_controlling_thread", lambda *, force: None)
+    be_nobodys(force=True)
+    library.set_num_threads(threads)
+    be_nobodys(force=True)
 
 
 @dataclass(eq=False)
