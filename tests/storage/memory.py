@@ -518,6 +518,10 @@ class MemoryReads(_Part):
     def generation(self, model_id: int) -> int:
         return self._storage.state().generations.get(model_id, -1)
 
+    def is_unchanged(self, model_id: int, generation: int, seq: int) -> bool:
+        state = self._storage.state()
+        return state.generations.get(model_id) == generation and not state.of_model(model_id, seq)
+
     def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
         rows = self._storage.state().of_model(model_id)
         return np.array(sorted(image_id for seq, image_id, _ in rows if seq <= through), dtype=np.int64)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tests.libraries import add_model, add_photos, digest_of, new_library, open_storage, photo, unit_vectors
 from zsindex.storage import adding
 from zsindex.storage.rows import ModelRow
+from zsindex.storage.seals import RowsDamaged
 from zsindex.storage.sqlite import fast_reads, parameters
 from zsindex.storage.sqlite.file import FILE_NAME
 from zsindex.storage.sqlite.storage import SqliteStorage
@@ -87,6 +88,35 @@ def test_dangling_references_are_found(storage: SqliteStorage, folder: Path, mod
     with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:  # does not enforce foreign keys
         connection.execute("DELETE FROM images")
     assert "row 1 of files refers to nothing in images" in storage.problems()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "size = 'large'",
+        "size = 9",
+        "mtime_ns = 0.5",
+        "name = char(0) || name",
+        "name = name || char(0)",
+        "name = x'00ff00'",
+        "name = ''",
+        "checksum = x''",
+        "checksum = 7",
+    ],
+)
+def test_a_file_that_is_not_what_was_stored_takes_no_others_with_it(
+    storage: SqliteStorage, folder: Path, model: ModelRow, damage: str
+) -> None:
+    paths = add_photos(storage, model, unit_vectors(4))
+    assert storage.reads.files_of([1, 2, 3]).paths == paths[:3]
+    with closing(sqlite3.connect(folder / FILE_NAME)) as connection, connection:
+        connection.execute("PRAGMA ignore_check_constraints = on")
+        connection.execute(f"UPDATE files SET {damage} WHERE image_id = 2")
+    with pytest.warns(RowsDamaged, match="some photos"):
+        found = storage.reads.files_of([1, 2, 3])
+    assert found.paths == [paths[0], paths[2]]
+    assert found.image_ids.tolist() == [1, 3]
+    assert storage.reads.files_of([]).paths == []
 
 
 def test_files_come_by_name_whatever_the_order_of_the_database(

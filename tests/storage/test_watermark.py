@@ -247,6 +247,26 @@ def test_a_generation_tells_that_vectors_were_deleted(
     assert other.reads.generation(model.id) == 2
 
 
+def test_whether_anything_was_stored_or_deleted_since(storage: Storage, other: Storage, model: ModelRow) -> None:
+    second = add_model(storage, "second")
+    assert other.reads.is_unchanged(model.id, 0, 0)
+    add_photos(storage, model, unit_vectors(2))
+    assert not other.reads.is_unchanged(model.id, 0, 0)
+    through = other.reads.embeddings_after(model, 0)[0]
+    assert other.reads.is_unchanged(model.id, 0, through)
+    assert not other.reads.is_unchanged(model.id, 0, through - 1)
+    add_images(storage, second, unit_vectors(1), of="kept")  # of another model
+    assert other.reads.is_unchanged(model.id, 0, through)
+    add_photos(storage, model, unit_vectors(1), folder="/more")
+    assert not other.reads.is_unchanged(model.id, 0, through)
+    through = other.reads.embeddings_after(model, 0)[0]
+    deleted_as_damaged(storage, model)
+    assert not other.reads.is_unchanged(model.id, 0, through)
+    assert other.reads.is_unchanged(model.id, 1, through)
+    assert not other.reads.is_unchanged(second.id + 1, 0, through)
+    assert not other.reads.is_unchanged(second.id + 1, -1, through)
+
+
 def test_a_model_that_is_pruned_has_no_generation_and_never_comes_back_under_its_id(
     storage: Storage, model: ModelRow
 ) -> None:

@@ -146,9 +146,7 @@ class VectorIndex:
 
     def is_current(self, storage: Storage, model: ModelRow) -> bool:
         """Whether nothing was stored or deleted since, also by other processes."""
-        return storage.reads.generation(model.id) == self.generation and not storage.reads.count_after(
-            model.id, self.watermark
-        )
+        return storage.reads.is_unchanged(model.id, self.generation, self.watermark)
 
     def refreshed(
         self, storage: Storage, model: ModelRow, *, may_save: Callable[[], bool] = lambda: True

@@ -407,6 +407,10 @@ class Reads(Protocol):
         """
         ...
 
+    def is_unchanged(self, model_id: int, generation: int, seq: int) -> bool:
+        """Whether `generation` is still that, and `count_after` 0, at the same moment."""
+        ...
+
     def image_ids_of(self, model_id: int, *, through: int) -> IdArray:
         """Image ids, ascending, of the embeddings of a model that are there now with a number up to `through`: one that
         was deleted and made anew has a later number.

@@ -353,6 +353,21 @@ class PostgresReads:
         with self._database.reading() as link:
             return _count_after(link, model_id, seq)
 
+    def is_unchanged(self, model_id: int, generation: int, seq: int) -> bool:
+        """Whether `generation` is still that, and `count_after` 0."""
+        with self._database.reading() as link:
+            return bool(
+                _value(
+                    link,
+                    "SELECT EXISTS (SELECT 1 FROM models WHERE id = %s AND generation = %s) AND NOT EXISTS"
+                    f" (SELECT 1 FROM embeddings WHERE {_of_model(seq)} AND seq > %s)",
+                    model_id,
+                    generation,
+                    model_id,
+                    seq,
+                )
+            )
+
     def generation(self, model_id: int) -> int:
         """How often embeddings of the model were deleted; -1 for a model that the library does not hold."""
         row = self._one("SELECT generation FROM models WHERE id = %s", model_id)
@@ -553,10 +568,13 @@ def _label_set(row: Sequence[Any]) -> SavedLabelSet:
     return SavedLabelSet(name, version, json.loads(body), saved_at)
 
 
-def _count_after(link: Link, model_id: int, seq: int) -> int:
+def _of_model(seq: int) -> str:
     # For all rows the index by model is the better way: it has no vectors in it.
-    of_model = "model_id = %s" if seq == 0 else _OF_MODEL_BY_SEQ
-    return _value(link, f"SELECT count(*) FROM embeddings WHERE {of_model} AND seq > %s", model_id, seq)
+    return "model_id = %s" if seq == 0 else _OF_MODEL_BY_SEQ
+
+
+def _count_after(link: Link, model_id: int, seq: int) -> int:
+    return _value(link, f"SELECT count(*) FROM embeddings WHERE {_of_model(seq)} AND seq > %s", model_id, seq)
 
 
 def _by_folder(

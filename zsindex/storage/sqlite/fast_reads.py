@@ -189,12 +189,7 @@ class FastReads:
         damaged = False
         with self._database.reading() as connection:
             for part in chunks(list(image_ids)):
-                for *row, size, mtime_ns, checksum in connection.execute(
-                    "SELECT folders.path, files.name, files.image_id, files.size, files.mtime_ns, files.checksum"
-                    " FROM files JOIN folders ON folders.id = files.folder_id"
-                    f" WHERE files.missing_since IS NULL AND files.image_id IN ({marks(part)})",
-                    part,
-                ):
+                for *row, size, mtime_ns, checksum in _files_of(connection, part):
                     if is_of_file(row[0], row[1], size, mtime_ns, row[2], checksum):
                         found.append((row[0], row[1], row[2]))
                     else:
@@ -377,6 +372,16 @@ class FastReads:
         with self._database.reading() as connection:
             return _count_after(connection, model_id, seq)
 
+    def is_unchanged(self, model_id: int, generation: int, seq: int) -> bool:
+        """Whether `generation` is still that, and `count_after` 0."""
+        with self._database.reading() as connection:
+            (found,) = connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM models WHERE id = ? AND generation = ?) AND NOT EXISTS"
+                f" (SELECT 1 FROM embeddings WHERE {_of_model(seq)} AND seq > ?)",
+                (model_id, generation, model_id, seq),
+            ).fetchone()
+        return bool(found)
+
     def generation(self, model_id: int) -> int:
         """How often embeddings of the model were deleted; -1 for a model that the library does not hold."""
         with self._database.reading() as connection:
@@ -554,11 +559,33 @@ def _label_set(row: Sequence[Any]) -> SavedLabelSet:
     return SavedLabelSet(name, version, json.loads(body), saved_at)
 
 
-def _count_after(connection: sqlite3.Connection, model_id: int, seq: int) -> int:
+def _of_model(seq: int) -> str:
     # For all rows the index by model is the better way: it has no vectors in it.
-    of_model = "model_id = ?" if seq == 0 else _OF_MODEL_BY_SEQ
-    query = f"SELECT count(*) FROM embeddings WHERE {of_model} AND seq > ?"
+    return "model_id = ?" if seq == 0 else _OF_MODEL_BY_SEQ
+
+
+def _count_after(connection: sqlite3.Connection, model_id: int, seq: int) -> int:
+    query = f"SELECT count(*) FROM embeddings WHERE {_of_model(seq)} AND seq > ?"
     return int(connection.execute(query, (model_id, seq)).fetchone()[0])
+
+
+def _files_of(connection: sqlite3.Connection, image_ids: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Path of the folder, name, image id, size, mtime_ns and checksum of files that are there, in any order."""
+    columns = "folders.path", "files.name", "files.image_id", "files.size", "files.mtime_ns", "files.checksum"
+    rows = (
+        "FROM files JOIN folders ON folders.id = files.folder_id"
+        f" WHERE files.missing_since IS NULL AND files.image_id IN ({marks(image_ids)})"
+    )
+    # As one row: with each the interpreter's lock is let go, and where many ask at once another thread takes it.
+    joined = ", ".join(f"group_concat({column}, char(0))" for column in columns)
+    try:
+        texts = connection.execute(f"SELECT {joined} {rows}", image_ids).fetchone()
+        if all(text is None for text in texts):
+            return []
+        folders, names, *numbers = [text.split("\0") for text in texts]
+        return list(zip(folders, names, *(map(int, some) for some in numbers), strict=True))
+    except (AttributeError, ValueError, sqlite3.OperationalError):  # one is not what was stored: which, rows tell
+        return connection.execute(f"SELECT {', '.join(columns)} {rows}", image_ids).fetchall()
 
 
 def _by_folder(
