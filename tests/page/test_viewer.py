@@ -431,9 +431,9 @@ def test_full_screen_with_the_answers_at_hand(page: Any, url: str, things: tuple
     # A browser that gives no screen gives the window.
     page.evaluate("() => { Element.prototype.requestFullscreen = () => Promise.reject(new TypeError('no')); }")
     page.keyboard.press("f")
-    assert dialog.locator(".view").bounding_box() == {"x": 0, "y": 0, **SIZES["desk"]}
+    until(lambda: dialog.locator(".view").bounding_box() == {"x": 0, "y": 0, **SIZES["desk"]})
     page.keyboard.press("Escape")
-    assert dialog.locator(".view").bounding_box()["x"] > 0
+    until(lambda: dialog.locator(".view").bounding_box()["x"] > 0)
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     page.keyboard.press("?")
