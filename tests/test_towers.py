@@ -599,6 +599,25 @@ else:
     raise AssertionError
 import openvino_telemetry
 """
+SEVERAL_MODELS = """
+import faulthandler, gc, signal
+from PIL import Image
+from zsindex.models import loading
+from zsindex.records import ModelSpec
+faulthandler.enable()  # as pytest, notebooks and whoever wants to know of crashes do
+models = [loading.load(ModelSpec("nano"), device="cpu") for _ in range(3)]
+for n in range(3):
+    models[n].encode_texts(["a photo"])
+    models[n].encode_images([models[n].preprocess(Image.new("RGB", (300, 300)))])
+for _ in range(3):
+    models.pop(0)  # in the order in which they came
+    gc.collect()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        continue
+    raise AssertionError
+"""
 IMPORTED_BEFORE = """
 import sys
 import time
@@ -612,6 +631,10 @@ assert sys.modules["openvino_telemetry"] is before
 
 def test_openvino_is_whole_and_reports_to_nobody() -> None:
     subprocess.run([sys.executable, "-c", OPENVINO], check=True)
+
+
+def test_ctrl_c_is_one_also_after_several_models() -> None:
+    subprocess.run([sys.executable, "-c", SEVERAL_MODELS], check=True)
 
 
 @pytest.mark.parametrize("package", ["openvino", "openvino_telemetry"])

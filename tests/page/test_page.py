@@ -884,7 +884,7 @@ def test_rows_of_near_duplicates_can_be_seen(page: Any, url: str, n: int) -> Non
         expect(rows.first).to_have_attribute("aria-setsize", str(n))
         expect(rows.last.locator("figure").first).to_be_attached()
         page.locator(".alike").evaluate("list => list.scrollIntoView({ block: 'center' })")
-        until(lambda: rows.count() == n if n <= 5 else 5 < rows.count() < 20)
+        until(lambda rows=rows: rows.count() == n if n <= 5 else 5 < rows.count() < 20)
         boxes = rows.evaluate_all(
             "all => all.map(one => one.getBoundingClientRect())"
             ".map(({ top, bottom, left, right }) => [top, bottom, left, right])"

@@ -551,7 +551,6 @@ class Tower:
         hint: ``f32`` or ``bf16``; a CPU without bf16 computes in float32 all the same.
         cache: a folder for what OpenVINO makes of the graph, without weights, which halves the next time of this.
         """
-        openvino = import_openvino()
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": hint,
             # Decoding runs on the same cores.
@@ -560,7 +559,7 @@ class Tower:
         threads = os.environ.get("OMP_NUM_THREADS", "")
         if threads.isdecimal() and int(threads):  # as torch reads it
             options["INFERENCE_NUM_THREADS"] = int(threads)
-        core = openvino.Core()
+        core = _core()
         record = file.with_name(COMPILED_RECORD)
         if cache is not None and checksums.keep_only_recorded(cache, record):
             try:
@@ -596,6 +595,24 @@ def import_openvino() -> Any:
             if is_ours:
                 del sys.modules[_REPORTS]
     return openvino
+
+
+_made_core: Any = None
+
+
+def _core() -> Any:
+    """One for all towers of the process, and for as long as that lasts.
+
+    Each has its thread take signals on a stack of its own, and gives back the former one when it goes: of two that go
+    in the order in which they came the second gives back the first one's, which is gone, and the next Ctrl-C ends the
+    process in a segmentation fault.
+    """
+    global _made_core
+    openvino = import_openvino()
+    with _importing:
+        if _made_core is None:
+            _made_core = openvino.Core()
+        return _made_core
 
 
 def _weights_of(tower: str) -> str:
