@@ -820,7 +820,7 @@ def test_a_copy_that_is_killed_again_and_again_comes_to_its_end(way: str, server
         # At any instant, or in the midst of the copy, after some more of its steps.
         blindly = kills % 3 == 2
         program = [sys.executable, "-c", COPY, str(source), str(target), "at once" if blindly else "in steps"]
-        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             if blindly:
@@ -829,9 +829,10 @@ def test_a_copy_that_is_killed_again_and_again_comes_to_its_end(way: str, server
             elif process.stdout.readline():
                 copying_at += 1
                 for _ in range(lots.randrange(8)):
-                    process.stdin.write(b"\n")
-                    process.stdin.flush()
-                    process.stdout.readline()
+                    with suppress(BrokenPipeError):  # it may have come to its end
+                        process.stdin.write(b"\n")
+                    if process.stdout.readline() in (b"done\n", b""):
+                        break
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(lots.uniform(0, 0.05))
             process.kill()
